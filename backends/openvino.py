@@ -29,10 +29,18 @@ from bench.backend import (
 )
 from bench.capabilities import QUERIES_PER_STREAM, Tunable
 from bench.decoding import Decoder
-from bench.errors import BenchError, OutOfMemory, SpecError, Unavailable, Unsupported
+from bench.errors import (
+    BenchError,
+    OutOfMemory,
+    SpecError,
+    Unavailable,
+    Unsupported,
+    as_sentence,
+)
 
 from .openvino_steps import OpenVinoSteps
 from .shared import tiny
+from .shared.absent import unanswered
 from .shared.checks import (
     ANY_NUMBER,
     Array,
@@ -102,13 +110,32 @@ class OpenVino:
         "OPENBLAS_NUM_THREADS": "1",  # numpy's, which would start threads on import
     }
 
+    def __init__(self) -> None:
+        self._absent: Mapping[str, Unavailable] = {}
+
     def version(self) -> str:
         return str(_import().get_version()).partition("-")[0]
 
     def devices(self) -> list[Device]:
-        ov = _import()
-        core = ov.Core()
-        return [_describe(core, name) for name in core.available_devices if _touches(core, name)]
+        core = _import().Core()
+        found: list[Device] = []
+        silent: dict[str, Unavailable] = {}
+        for name in core.available_devices:
+            why = _trouble(core, name)
+            if not why:
+                found.append(_describe(core, name))
+                continue
+            device_id = _device_id(name)
+            silent[device_id] = Unavailable(
+                f"openvino:{device_id} is not available: {as_sentence(why)}",
+                f"OpenVINO lists it: look at its driver, and at what else uses {name}.",
+            )
+        self._absent = unanswered(found, silent)
+        return found
+
+    def absent_devices(self) -> Mapping[str, Unavailable]:
+        """Why devices that a plugin lists did not answer when `devices` was called last."""
+        return self._absent
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> OpenVinoSession:
         ov = _import()
@@ -298,13 +325,15 @@ def _find_device(core: Any, device_id: str) -> str:
     return str(names[device_id])
 
 
-def _touches(core: Any, name: str) -> bool:
-    """Whether a model compiles and computes there; its name in a list proves nothing."""
+def _trouble(core: Any, name: str) -> str:
+    """Why no model compiles and computes there, empty where one does; its name in a list proves
+    nothing."""
     try:
         compiled = core.compile_model(core.read_model(io.BytesIO(tiny.ONNX)), name)
-        return tiny.is_right(compiled(tiny.FEEDS)[0])
-    except Exception:
-        return False
+        right = tiny.is_right(compiled(tiny.FEEDS)[0])
+    except Exception as error:
+        return _reason(error)
+    return "" if right else "it computes max(x, 0) incorrectly"
 
 
 def _describe(core: Any, name: str) -> Device:

@@ -279,7 +279,8 @@ class ExplainsAbsence(Protocol):
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
         """For each kind of device (``cuda``, ``npu``, without a number) that did not answer when
-        `devices` was called last, the true cause: what a user reads who names such a target."""
+        `devices` was called last, the true cause: what a user reads who names such a target. For a
+        device that did not answer while others of its kind did, the same by its id (``cuda:1``)."""
         ...
 
 

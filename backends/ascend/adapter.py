@@ -47,13 +47,21 @@ class Ascend:
     fork_safe: ClassVar[bool] = False
     environment: ClassVar[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
 
+    def __init__(self) -> None:
+        self._absent: Mapping[str, Unavailable] = {}
+
     def version(self) -> str:
         """That of the CANN toolkit."""
         import_acl()
         return cann_version() or "0 (unknown CANN version)"
 
     def devices(self) -> list[Device]:
-        return find_devices(import_acl())
+        found, self._absent = find_devices(import_acl())
+        return found
+
+    def absent_devices(self) -> Mapping[str, Unavailable]:
+        """Why NPUs beside others did not answer when `devices` was called last."""
+        return self._absent
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> AscendSession:
         target = f"{self.name}:{device.id}"

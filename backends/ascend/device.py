@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-from typing import Optional
+from typing import Mapping, Optional
 
 from bench.backend import Device
 from bench.errors import BenchError, Unavailable
 
+from ..shared.absent import unanswered
 from ..shared.huawei import driver_trouble, driver_version, npu_smi, soc_of
 from .acl import REPEATED_INIT, Acl, Held
 
@@ -145,8 +146,8 @@ class Process:
 PROCESS = Process()
 
 
-def find_devices(acl: Acl) -> list[Device]:
-    """The NPUs that answered. Raises `Unavailable` where none did."""
+def find_devices(acl: Acl) -> tuple[list[Device], Mapping[str, Unavailable]]:
+    """The NPUs that answered, and by id why others didn't. Raises `Unavailable` where none did."""
     PROCESS.start(acl)
     count = acl.get("rt.get_device_count")
     if not count:
@@ -155,15 +156,24 @@ def find_devices(acl: Acl) -> list[Device]:
             "ascend is not available: pyACL works, but finds no device.",
             trouble[:1].upper() + trouble[1:],
         )
-    found, errors = [], []
+    found, errors = [], {}
     for index in range(count):
+        device_id = f"npu:{index}"
         try:
-            found.append(touch(acl.at(f"ascend:npu:{index}"), index))
+            found.append(touch(acl.at(f"ascend:{device_id}"), index))
         except BenchError as error:
-            errors.append(error)
+            errors[device_id] = error
     if not found:
-        raise Unavailable(f"ascend is not available: {errors[0]}") from errors[0]
-    return found
+        first = next(iter(errors.values()))
+        raise Unavailable(f"ascend is not available: {first}") from first
+    silent = {
+        device_id: Unavailable(
+            f"ascend:{device_id} is not available: {error}",
+            "`npu-smi info` shows what else uses it.",
+        )
+        for device_id, error in errors.items()
+    }
+    return found, unanswered(found, silent)
 
 
 def touch(acl: Acl, index: int) -> Device:

@@ -9,7 +9,7 @@ that is fp32.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import ClassVar, Dict, List, Mapping, Optional, Type
+from typing import ClassVar, Dict, List, Mapping, Optional, Tuple, Type
 
 from bench.backend import Device, ModelFile, Options
 from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
@@ -85,24 +85,38 @@ class OnnxRuntime:
         return found
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
-        """Kind of device -> why none of it answered when `devices` was called last."""
+        """Why devices did not answer when `devices` was called last: by kind, where none of it did,
+        else by id."""
         return self._absent
 
     def _answering(self, ort: ModuleType, provider: Provider) -> List[Device]:
         """The devices of one provider that compute; their names in a list prove nothing."""
-        found: List[Device] = []
-        self._absent.pop(provider.kind, None)
+        kind = provider.kind
+        self._absent = {key: why for key, why in self._absent.items() if _kind(key) != kind}
         try:
             # What lists devices may be slow or hang: only a build that can use them asks it.
-            provider.require_in(ort, f"{self.name}:{provider.kind}")
-            named = plugin_devices(ort, provider) if provider.plugin else provider.devices(ort)
-            for device in named or provider.candidates(ort):
+            provider.require_in(ort, f"{self.name}:{kind}")
+            listed = plugin_devices(ort, provider) if provider.plugin else provider.devices(ort)
+        except Unavailable as absent:
+            self._absent[kind] = absent
+            return []
+        found: List[Device] = []
+        silent: List[Tuple[Device, Unavailable]] = []
+        for device in listed or provider.candidates(ort):
+            try:
                 touch(_probe(ort, provider, device.id))
                 found.append(device)
-        except Unavailable as absent:
-            if not found:  # then none of that kind is, whichever number was tried
-                reason = absent.reason.replace(f":{provider.kind}:0 ", f":{provider.kind} ")
-                self._absent[provider.kind] = type(absent)(reason, absent.remedy)
+            except Unavailable as absent:
+                silent.append((device, absent))
+                if not listed:  # they are counted, up to the first that isn't there
+                    break
+        if silent and not found:  # then none of that kind is, whichever number was tried
+            first = silent[0][1]
+            reason = first.reason.replace(f":{kind}:0 ", f":{kind} ")
+            self._absent[kind] = type(first)(reason, first.remedy)
+        elif found:
+            # Of a number that its driver lists no device for nobody knows whether there is one.
+            self._absent.update((d.id, _beside_others(d, why)) for d, why in silent if d.pci)
         return found
 
     def telemetry(self, device: Device) -> Reading:
@@ -146,6 +160,15 @@ class OnnxRuntime:
             elsewhere = ", ".join(nodes)
             raise Unsupported(f"{where}: every node would run on {elsewhere}. Use that device.")
         return made
+
+
+def _kind(device_id: str) -> str:
+    return device_id.partition(":")[0]
+
+
+def _beside_others(device: Device, why: Unavailable) -> Unavailable:
+    """The same of a device of which others of its kind answer: what these need is installed."""
+    return type(why)(why.reason, f"Look at what else uses that {device.name} ({device.pci}).")
 
 
 def _nvidia_index(device: Device) -> Optional[int]:

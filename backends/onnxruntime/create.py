@@ -56,8 +56,9 @@ def explain(error: Exception, recipe: Recipe) -> BaseException:
     reason = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))
     if isinstance(error, BenchError):
         return error
-    if is_out_of_memory(error):
-        return OutOfMemory(f"{where}: no memory to load it: {reason}. Use a smaller model.")
+    if is_out_of_memory(error) and recipe.model != tiny.ONNX:
+        said = cause_in([reason]).strip() or reason
+        return OutOfMemory(f"{where}: no memory to load it: {said}. Use a smaller model.")
     lacking = LACKS.search(str(error))
     if lacking:
         op = next(group for group in lacking.groups() if group)
@@ -72,6 +73,9 @@ def explain(error: Exception, recipe: Recipe) -> BaseException:
     return SpecError(f"{recipe.model}: onnxruntime can't load it: {reason}. Is the file whole?")
 
 
+#: How CUDA words that a device is there and has no room (cudaErrorMemoryAllocation), or is another
+#: process's alone (cudaErrorDevicesUnavailable): nothing is missing then.
+_TAKEN = ("out of memory", "busy or unavailable")
 #: ONNX Runtime's codes for what is wrong with a model whatever the provider.
 _BAD_FILE = ("INVALID_PROTOBUF", "INVALID_GRAPH", "NO_SUCHFILE", "NO_MODEL")
 
@@ -102,9 +106,9 @@ def _why_not_all(recipe: Recipe) -> BenchError:
         with captured_stderr() as lines:
             session = relaxed.open(relaxed.session_options(INFORMATION))
     except Exception as error:
-        return Unavailable(_sentence(recipe, lines, first_line(error)), recipe.provider.needs)
+        return _absent(recipe, lines, first_line(error))
     if recipe.ep not in session.get_providers():
-        return Unavailable(_sentence(recipe, lines, "it did not start"), recipe.provider.needs)
+        return _absent(recipe, lines, "it did not start")
     missing = elsewhere(session, recipe)
     if recipe.model == tiny.ONNX:
         return Unavailable(
@@ -132,13 +136,18 @@ def _why_not_started(recipe: Recipe, reason: str = "it did not start") -> Unavai
             recipe.open(recipe.session_options())
         except Exception as error:
             reason = first_line(error)
-    return Unavailable(_sentence(recipe, lines, reason), recipe.provider.needs)
+    return _absent(recipe, lines, reason)
 
 
 def _node_count(session: Any) -> int:
     return sum(len(part.get_nodes()) for part in session.get_provider_graph_assignment_info())
 
 
-def _sentence(recipe: Recipe, lines: Sequence[str], otherwise: str) -> str:
-    cause = cause_in(lines) or cause_in([otherwise]) or without_place(otherwise)
-    return f"{recipe.target} is not available: {as_sentence(cause.strip())}"
+def _absent(recipe: Recipe, lines: Sequence[str], otherwise: str) -> Unavailable:
+    """The cause as the provider printed it, else ``otherwise``, and what to do about it."""
+    cause = (cause_in(lines) or cause_in([otherwise]) or without_place(otherwise)).strip()
+    taken = any(words in cause.lower() for words in _TAKEN)
+    return Unavailable(
+        f"{recipe.target} is not available: {as_sentence(cause)}",
+        "Another process may hold it." if taken else recipe.provider.needs,
+    )

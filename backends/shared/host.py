@@ -37,11 +37,11 @@ def cpu_device(simulated: bool = False) -> Device:
 
 def nvidia_devices() -> list[Device]:
     """The GPUs that CUDA shows to this process, by its numbers, as the driver's own tool describes
-    them: without a name if the tool is missing, or nobody can say which GPU a number means.
+    them: without a name if nobody can say which GPU a number means. None where the tool is missing.
     Raises `Unavailable` where the tool hangs: whatever else touches the driver would hang, too."""
     listed = _listed_gpus()
     if listed is None:
-        return [_nameless(0)]
+        return []
     places = numbered([gpu for gpu, _ in listed])
     return [
         _nameless(number)

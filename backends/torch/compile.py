@@ -62,8 +62,8 @@ class TorchCompile:
         return find_devices(torch, _KINDS)
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
-        """Why there is no ``cuda``, where there is none."""
-        return torch_device.absent(import_torch(self.name), self.name, CUDA)
+        """Why GPUs don't answer, or there is none."""
+        return CUDA.absences(import_torch(self.name), self.name)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> CompiledSession:
         torch = import_torch(self.name)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
 
 from bench.backend import Device
 from bench.capabilities import EnergyReading, Reading
-from bench.errors import Unavailable
+from bench.errors import Unavailable, without_stop
 
 from ..shared import huawei, nvidia
+from ..shared.absent import unanswered
 from ..shared.busy import DeviceApi
 from ..shared.checks import first_line
 from ..shared.host import cpu_device
@@ -32,7 +33,8 @@ class Kind:
 
     type: str
     vendor: str
-    remedy: str
+    remedy: str  #: where there is none
+    tool: str  #: of its vendor, which lists who uses one
     driver: Callable[[ModuleType], str]
     exact: Callable[[ModuleType], None]  #: have fp32 computed as fp32
     telemetry: Callable[[int], Reading]
@@ -45,24 +47,47 @@ class Kind:
         api = self.api(torch)
         return int(api.device_count()) if api.is_available() else 0
 
+    def tried(self, torch: ModuleType) -> Iterator[tuple[str, Union[Device, str]]]:
+        """For each device's id the device, where a sum on it comes out right; else why it doesn't,
+        in torch's own words."""
+        for index in range(self.count(torch)):
+            device_id = f"{self.type}:{index}"
+            try:
+                total = torch.ones(8, device=device_id).sum().item()
+                facts = self.api(torch).get_device_properties(index)
+            except RuntimeError as error:
+                yield device_id, first_line(error)
+                continue
+            if total != 8:
+                yield device_id, f"the sum of eight ones is {total:g} there"
+                continue
+            name, memory = str(facts.name), int(facts.total_memory)
+            driver, pci = self.driver(torch), _bus_address(facts)
+            yield device_id, Device(device_id, self.vendor, name, driver, memory, pci=pci)
+
     def devices(self, torch: ModuleType) -> list[Device]:
         """Those on which a sum comes out right."""
-        found = []
-        for index in range(self.count(torch)):
-            try:
-                total = torch.ones(8, device=f"{self.type}:{index}").sum().item()
-                facts = self.api(torch).get_device_properties(index)
-            except RuntimeError:
-                continue
-            if total == 8:
-                name, memory = str(facts.name), int(facts.total_memory)
-                device_id = f"{self.type}:{index}"
-                driver, pci = self.driver(torch), _bus_address(facts)
-                found.append(Device(device_id, self.vendor, name, driver, memory, pci=pci))
-        return found
+        return [found for _, found in self.tried(torch) if isinstance(found, Device)]
 
-    def trouble(self, torch: ModuleType) -> str:
-        """Why there is none, in torch's own words."""
+    def absences(self, torch: ModuleType, backend: str) -> Mapping[str, Unavailable]:
+        """Why devices don't compute: by id, or by kind where torch shows none of it."""
+        tried = list(self.tried(torch))
+        if not tried:
+            reason = f"{backend}:{self.type} is not available: {self._trouble(torch)}."
+            return {self.type: Unavailable(reason, self.remedy)}
+        found = [one for _, one in tried if isinstance(one, Device)]
+        silent = {
+            device_id: Unavailable(
+                f"{backend}:{device_id} is not available: {without_stop(why)}.",
+                f"`{self.tool}` shows what else uses it.",
+            )
+            for device_id, why in tried
+            if isinstance(why, str)
+        }
+        return unanswered(found, silent)
+
+    def _trouble(self, torch: ModuleType) -> str:
+        """Why torch shows none, in its own words."""
         try:
             self.api(torch).init()
         except (AssertionError, RuntimeError) as error:  # the first where torch is built without
@@ -86,6 +111,7 @@ CUDA = Kind(
     type="cuda",
     vendor="NVIDIA",
     remedy="A GPU needs a CUDA build of torch and its driver.",
+    tool="nvidia-smi",
     driver=lambda torch: f"CUDA {torch.version.cuda}",
     exact=_cuda_exact,
     telemetry=nvidia.telemetry,
@@ -95,6 +121,7 @@ NPU = Kind(
     type="npu",
     vendor="Huawei",
     remedy="`npu-smi info` lists the devices; ASCEND_RT_VISIBLE_DEVICES may hide some.",
+    tool="npu-smi info",
     driver=lambda torch: f"CANN {cann_version() or 'of unknown version'}",
     exact=_npu_exact,
     telemetry=lambda index: {},
@@ -144,14 +171,6 @@ def find_place(torch: ModuleType, backend: str, device_id: str, kinds: Sequence[
         wanted.exact(torch)
         wanted.api(torch).set_device(place)
     return place
-
-
-def absent(torch: ModuleType, backend: str, kind: Kind) -> Mapping[str, Unavailable]:
-    """Why no device of a kind computes; empty where one does."""
-    if kind.devices(torch):
-        return {}
-    reason = f"{backend}:{kind.type} is not available: {kind.trouble(torch)}."
-    return {kind.type: Unavailable(reason, kind.remedy)}
 
 
 def device_memory(torch: ModuleType, device: Device) -> Optional[tuple[int, int]]:

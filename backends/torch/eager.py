@@ -64,8 +64,8 @@ class TorchEager:
         return find_devices(import_torch(self.name), _KINDS)
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
-        """Why there is no ``cuda``, where there is none."""
-        return torch_device.absent(import_torch(self.name), self.name, CUDA)
+        """Why GPUs don't answer, or there is none."""
+        return CUDA.absences(import_torch(self.name), self.name)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> TorchSession:
         torch = import_torch(self.name)

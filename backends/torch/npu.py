@@ -61,9 +61,16 @@ class TorchNpu:
         torch, _ = _import()
         found = find_devices(torch, _KINDS)
         if not found:
-            why = without_stop(driver_trouble()) or NPU.trouble(torch)
-            raise Unavailable(f"torch-npu is not available: {why}.", NPU.remedy)
+            why = without_stop(driver_trouble())
+            if why:
+                raise Unavailable(f"torch-npu is not available: {why}.", NPU.remedy)
+            raise NPU.absences(torch, self.name)[NPU.type]
         return found
+
+    def absent_devices(self) -> Mapping[str, Unavailable]:
+        """Why NPUs don't answer beside others."""
+        torch, _ = _import()
+        return NPU.absences(torch, self.name)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> TorchSession:
         torch, _ = _import()

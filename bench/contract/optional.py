@@ -457,14 +457,16 @@ def check_telemetry_is_in_its_units(subject: Subject) -> None:
     assert held >= 0
 
 
-def check_absent_devices_are_explained_by_their_kind(subject: Subject) -> None:
-    """`Unavailable` in one clear line for kinds of device, none of which `devices` lists."""
+def check_absent_devices_are_explained(subject: Subject) -> None:
+    """`Unavailable` in one clear line: by kind where `devices` lists none of it, else by id."""
     if not isinstance(subject.backend, ExplainsAbsence):
         return
-    present = {device.id.partition(":")[0] for device in subject.backend.devices()}
-    for kind, why in subject.backend.absent_devices().items():
-        assert ":" not in kind, "a kind has no number"
-        assert kind not in present
+    listed = {device.id for device in subject.backend.devices()}
+    kinds = {device_id.partition(":")[0] for device_id in listed}
+    for key, why in subject.backend.absent_devices().items():
+        kind, colon, _ = key.partition(":")
+        assert key not in listed
+        assert (kind in kinds) == bool(colon), "a kind where none of it is there, else an id"
         assert isinstance(why, Unavailable)
         assert len(str(why)) > 20, "say what happened, where, and what to do"
         assert "\n" not in str(why)

@@ -20,7 +20,7 @@ class Backend:
     version: str = ""
     devices: tuple[Device, ...] = ()
     unavailable: str = ""  #: why there is no device
-    absent: Mapping[str, str] = field(default_factory=dict)  #: by kind of device: why not there
+    absent: Mapping[str, str] = field(default_factory=dict)  #: by kind of device or by id: why
 
     @property
     def label(self) -> str:

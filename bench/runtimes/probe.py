@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from bench.backend import Device
@@ -18,8 +19,13 @@ class Probe(NamedTuple):
 
     version: str
     devices: list[Device]  #: those that answered when touched
-    absent: dict[str, Unavailable]  #: kinds of device that should be there, and why they aren't
+    absent: dict[str, Unavailable]  #: by kind of device or by id: why it should be there and isn't
     greeting: Greeting
+
+
+def why_absent(absent: Mapping[str, Unavailable], device: str) -> Unavailable | None:
+    """What was told of a device, else of its kind; None where neither was."""
+    return absent.get(device) or absent.get(device.partition(":")[0])
 
 
 def probe(worker: Worker) -> Probe:
@@ -27,7 +33,7 @@ def probe(worker: Worker) -> Probe:
     version = worker.version()
     found = worker.devices()
     absent = {
-        kind: (NotInBuild if why.not_in_build else Unavailable)(why.reason, why.remedy)
-        for kind, why in found.absent.items()
+        key: (NotInBuild if why.not_in_build else Unavailable)(why.reason, why.remedy)
+        for key, why in found.absent.items()
     }
     return Probe(version, list(found.devices), absent, worker.greeting)

@@ -21,7 +21,7 @@ from bench.machine.linux import allowed_cpus, cpu_quota
 from bench.runtimes.environments.find import Environment, existing_environments, find_environment
 from bench.runtimes.environments.interpreter import Interpreter
 from bench.runtimes.handshake import Greeting
-from bench.runtimes.probe import probe
+from bench.runtimes.probe import probe, why_absent
 from bench.runtimes.processes import Launcher, launcher
 from bench.runtimes.runtime import Runtime
 
@@ -67,7 +67,8 @@ class BackendReport:
     devices: tuple[Device, ...]
     unavailable: BenchError | None = None
     environment: str = ""  #: empty: the interpreter of `bench`
-    absent: Mapping[str, Unavailable] = field(default_factory=dict)  #: by kind: why not there
+    #: by kind, or by id where others of its kind answer: why not there
+    absent: Mapping[str, Unavailable] = field(default_factory=dict)
     greeting: Greeting | None = None
 
     @property
@@ -395,19 +396,18 @@ def _choice(target: Target, report: BackendReport, device: Device) -> Choice:
 
 
 def _absent(target: Target, places: Sequence[BackendReport]) -> Choice:
-    """A target that can't be had, with the cause that says most: why this kind of device did not
-    answer where the runtime is for it; else what is wrong with an environment, which is there for
-    a reason, or with the runtime of `bench` itself; else what is there."""
-    kind = target.device.partition(":")[0]
-    explained = [report for report in places if kind in report.absent]
-    explained.sort(key=lambda report: isinstance(report.absent[kind], NotInBuild))
-    broken = [report for report in reversed(places) if report.unavailable is not None]
-    report = [*explained, *broken, places[0]][0]
+    """A target that can't be had, with the cause that says most: why this device, or all of its
+    kind, did not answer where the runtime is for it; else what is wrong with an environment, which
+    is there for a reason, or with the runtime of `bench` itself; else what is there."""
+    told = [(report, why_absent(report.absent, target.device)) for report in places]
+    explained = [(report, why) for report, why in told if why is not None]
     if explained:
-        error: BenchError = report.absent[kind]
-    else:
-        error = report.unavailable or _no_device(target, report)
-    return Choice(target, report.runtime, None, report.version, error)
+        report, error = min(explained, key=lambda both: isinstance(both[1], NotInBuild))
+        return Choice(target, report.runtime, None, report.version, error)
+    broken = [report for report in reversed(places) if report.unavailable is not None]
+    report = [*broken, places[0]][0]
+    found = report.unavailable or _no_device(target, report)
+    return Choice(target, report.runtime, None, report.version, found)
 
 
 def _no_device(target: Target, report: BackendReport) -> Unavailable:

@@ -25,7 +25,7 @@ from bench.errors import BenchError, SpecError, Unavailable, WorkerCrashed, Work
 from bench.numbers import duration
 from bench.record.parity import Reference, parity
 from bench.runtimes.client import Worker
-from bench.runtimes.probe import probe
+from bench.runtimes.probe import probe, why_absent
 from bench.runtimes.processes import Launcher
 from bench.runtimes.runtime import Runtime
 from bench.runtimes.targets import Target
@@ -157,7 +157,7 @@ class SelfTest:
         asked = self.target.device
         fitting = [d for d in devices if asked in ("*", d.id)]
         if not fitting:
-            if (why := probed.absent.get(asked.partition(":")[0])) is not None:
+            if (why := why_absent(probed.absent, asked)) is not None:
                 raise why
             there = ", ".join(device.id for device in devices) or "none"
             raise Unavailable(f"{self.target} was not found; devices: {there}.")

@@ -66,7 +66,7 @@ class Absence:
 
 @dataclass(frozen=True)
 class Devices:
-    """Devices that answered, and by its kind why one that this build is for did not."""
+    """Devices that answered, and by kind or by id why others that this build is for did not."""
 
     devices: Tuple[Device, ...]
     absent: Mapping[str, Absence]

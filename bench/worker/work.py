@@ -187,8 +187,8 @@ class Work:
         found = tuple(backend.devices())
         explained = backend.absent_devices() if isinstance(backend, ExplainsAbsence) else {}
         absent = {
-            kind: m.Absence(error.reason, error.remedy, isinstance(error, NotInBuild))
-            for kind, error in explained.items()
+            key: m.Absence(error.reason, error.remedy, isinstance(error, NotInBuild))
+            for key, error in explained.items()
         }
         return m.Devices(found, absent)
 

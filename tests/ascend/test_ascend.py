@@ -48,7 +48,11 @@ def test_a_device_is_described_as_the_runtime_names_it(acl: Any) -> None:
 def test_several_devices_are_numbered_and_one_that_does_not_answer_is_left_out(acl: Any) -> None:
     acl.machine.devices = 3
     acl.machine.fail("rt.create_context", 2, 507033)
-    assert [device.id for device in Ascend().devices()] == ["npu:0", "npu:2"]
+    backend = Ascend()
+    assert [device.id for device in backend.devices()] == ["npu:0", "npu:2"]
+    (absent,) = backend.absent_devices().items()
+    assert absent[0] == "npu:1"
+    assert str(absent[1]).startswith("ascend:npu:1 is not available: ")
 
 
 def test_a_device_that_cannot_be_opened_is_unavailable_with_a_remedy(acl: Any) -> None:

@@ -111,6 +111,7 @@ class StandIn:
     missing: tuple[str, ...] = ()  #: providers whose vendor's libraries are absent
     on_cpu: tuple[str, ...] = ()  #: operators that no provider but the CPU's takes
     memory_bytes: int = 1 << 40
+    full: tuple[str, ...] = ()  #: devices of which another process holds all memory
     gpu: Gpu = field(default_factory=Gpu)  #: on which streams are
     kernels: int = 10  #: that a run launches
     kernel_us: float = 2.0  #: that each of them takes
@@ -324,6 +325,12 @@ class Session:
         if unknown:
             raise RuntimeError(f"Unknown provider option: {unknown.pop()}")
         assert all(isinstance(value, str) for value in self.settings.values())
+        if self.settings["device_id"] in self.module.full:
+            raise RuntimeError(
+                "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:129 bool "
+                "onnxruntime::CudaCall(...) CUDA failure 2: out of memory ; GPU=0 ; "
+                "hostname=a ; expr=cudaSetDevice(info_.device_id);"
+            )
         if int(self.settings["device_id"]) >= self.module.devices:
             raise RuntimeError(
                 "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:129 bool "

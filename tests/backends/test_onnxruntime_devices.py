@@ -34,7 +34,9 @@ KINDS = ("cuda", "tensorrt", "cann")
 def ort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     """The stand-in in the runtime's place, two GPUs in the driver's list, no plugins."""
     made = StandIn()
-    gpus = [Device(f"cuda:{index}", "NVIDIA", "A card") for index in range(2)]
+    gpus = [
+        Device(f"cuda:{index}", "NVIDIA", "A card", pci=f"0000:0{index}:00.0") for index in range(2)
+    ]
     monkeypatch.setattr(adapter, "_import", lambda: made)
     monkeypatch.setattr(providers, "nvidia_devices", lambda: gpus)
     monkeypatch.setattr(adapter, "known_providers", lambda: providers.PROVIDERS)
@@ -71,6 +73,22 @@ def test_a_device_is_listed_when_it_computes(ort: StandIn) -> None:
     ids = [device.id for device in backend.devices()]
     assert ids == ["cpu", *(f"{kind}:{index}" for kind in KINDS for index in (0, 1))]
     assert set(backend.absent_devices()) == set(providers.PROVIDERS) - {"cpu", *KINDS}
+
+
+@pytest.mark.parametrize(("full", "answering"), [("0", "1"), ("1", "0")])
+def test_a_device_that_does_not_answer_hides_no_other_and_is_absent_for_its_own_reason(
+    ort: StandIn, full: str, answering: str
+) -> None:
+    ort.full = (full,)
+    backend = OnnxRuntime()
+    found = [device.id for device in backend.devices()]
+    assert {f"cuda:{answering}", f"tensorrt:{answering}"} < set(found)
+    assert not {f"cuda:{full}", f"tensorrt:{full}"} & set(found)
+    absent = backend.absent_devices()
+    assert str(absent[f"cuda:{full}"]).startswith(
+        f"onnxruntime:cuda:{full} is not available: CUDA failure 2: out of memory"
+    )
+    assert not {"cuda", "tensorrt", f"cuda:{answering}"} & set(absent)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +169,14 @@ def test_a_drivers_tool_that_hangs_costs_the_devices_of_its_vendor_and_no_other(
     assert tool.asked() == 1
 
 
+@pytest.mark.parametrize("tool_is_there", [False, True])
 def test_devices_are_tried_one_after_another_where_the_drivers_tool_cannot_be_run(
-    tool: NvidiaSmi,
+    tool: NvidiaSmi, tool_is_there: bool
 ) -> None:
-    tool.path.write_bytes(b"\0")
-    tool.path.chmod(0o755)
+    """It is missing in containers that were given a driver for computing alone."""
+    if tool_is_there:
+        tool.path.write_bytes(b"\0")
+        tool.path.chmod(0o755)
     found = {device.id for device in OnnxRuntime().devices()}
     assert found >= {"cuda:0", "cuda:1", "tensorrt:0", "tensorrt:1"}
 

@@ -486,8 +486,10 @@ BROKEN: dict[str, dict[str, type[Capable]]] = {
         "a fact of its own": backend_that(reading={"fan_rpm": 900}),
         "memory as a fraction": backend_that(reading={"memory_bytes": 0.5}),
     },
-    "check_absent_devices_are_explained_by_their_kind": {
-        "a number": backend_that(absent={"npu:0": Unavailable("It was not found.", "Look.")}),
+    "check_absent_devices_are_explained": {
+        "one of a kind that isn't there": backend_that(
+            absent={"npu:0": Unavailable("It was not found.", "Look.")}
+        ),
         "a kind that is there": backend_that(absent={"cpu": Unavailable("It is gone.", "Look.")}),
         "text": backend_that(absent={"npu": "libnpu.so was not found anywhere."}),
         "no cause": backend_that(absent={"npu": Unavailable("No.", "")}),

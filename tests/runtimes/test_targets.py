@@ -104,6 +104,16 @@ def test_an_absent_device_is_absent_for_the_reason_that_the_backend_tells() -> N
     assert found("sim") == ["sim:npu:0"]
 
 
+def test_a_device_beside_others_of_its_kind_is_absent_for_its_own_reason() -> None:
+    why = Unavailable("ort:npu:1 is not available: it is full.", "Wait.")
+    there = (device("npu:0"),)
+    report = BackendReport("ort", Runtime("ort", "a:B", {}), "1", there, absent={"npu:1": why})
+    told = [choice.unavailable for choice in choose_targets(["ort:npu:1"], {"ort": report})]
+    assert told == [why]
+    (other,) = choose_targets(["ort:npu:2"], {"ort": report})
+    assert "found no such device" in str(other.unavailable)
+
+
 def test_options_go_with_each_device_and_make_another_target() -> None:
     assert found("ort:cpu?b=2&a=1", "ort:cpu", "ort:cpu") == ["ort:cpu?a=1&b=2", "ort:cpu"]
 
