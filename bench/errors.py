@@ -170,6 +170,31 @@ def as_sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!", "…")) else f"{text}."
 
 
+#: How runtimes word an allocation that failed, in lower case: cuBLAS, cuDNN and cuSOLVER by their
+#: code (``CUBLAS_STATUS_ALLOC_FAILED``), drivers by theirs (``CUDA_ERROR_OUT_OF_MEMORY``,
+#: ``ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY``), ONNX Runtime's arena ("Available memory of 16 is
+#: smaller than requested bytes of 32") and OpenVINO's GPU plugin in words of their own.
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "out of memory",
+    "out_of_memory",
+    "out_of_device_memory",
+    "out_of_host_memory",
+    "failed to allocate",
+    "not enough memory",
+    "allocate memory",
+    "alloc_failed",
+    "is smaller than requested bytes",
+    "exceeded max size of memory object allocation",
+)
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether the words of a runtime, or of a log, say that memory ran out."""
+    lowered = text.lower()
+    return any(words in lowered for words in _MEMORY_WORDS)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error that says something, without its full stop; its kind where none
     does."""

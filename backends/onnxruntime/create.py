@@ -13,6 +13,7 @@ from bench.errors import (
     Unavailable,
     Unsupported,
     as_sentence,
+    says_out_of_memory,
 )
 
 from ..shared import tiny
@@ -73,9 +74,8 @@ def explain(error: Exception, recipe: Recipe) -> BaseException:
     return SpecError(f"{recipe.model}: onnxruntime can't load it: {reason}. Is the file whole?")
 
 
-#: How CUDA words that a device is there and has no room (cudaErrorMemoryAllocation), or is another
-#: process's alone (cudaErrorDevicesUnavailable): nothing is missing then.
-_TAKEN = ("out of memory", "busy or unavailable")
+#: How CUDA words that a device is another process's alone (cudaErrorDevicesUnavailable).
+_TAKEN = "busy or unavailable"
 #: ONNX Runtime's codes for what is wrong with a model whatever the provider.
 _BAD_FILE = ("INVALID_PROTOBUF", "INVALID_GRAPH", "NO_SUCHFILE", "NO_MODEL")
 
@@ -146,7 +146,7 @@ def _node_count(session: Any) -> int:
 def _absent(recipe: Recipe, lines: Sequence[str], otherwise: str) -> Unavailable:
     """The cause as the provider printed it, else ``otherwise``, and what to do about it."""
     cause = (cause_in(lines) or cause_in([otherwise]) or without_place(otherwise)).strip()
-    taken = any(words in cause.lower() for words in _TAKEN)
+    taken = says_out_of_memory(cause) or _TAKEN in cause  # nothing is missing then
     return Unavailable(
         f"{recipe.target} is not available: {as_sentence(cause)}",
         "Another process may hold it." if taken else recipe.provider.needs,

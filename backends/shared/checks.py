@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.backend import Feeds, ModelFile, TensorSpec
-from bench.errors import SpecError, Unsupported
+from bench.errors import SpecError, Unsupported, says_out_of_memory
 from bench.errors import first_line as first_line  # adapters take all they need from here
 
 Array = np.ndarray[Any, Any]
@@ -115,16 +115,6 @@ def _shape(shape: Sequence[int]) -> str:
     return "[" + ", ".join("?" if dim == -1 else str(dim) for dim in shape) + "]"
 
 
-#: How runtimes word an allocation that failed.
-_MEMORY_WORDS = (
-    "bad_alloc",
-    "out of memory",
-    "failed to allocate",
-    "not enough memory",
-    "allocate memory",
-)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a runtime's error says that memory ran out."""
     return memory_error(error) is not None
@@ -146,5 +136,4 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _says_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(word in text for word in _MEMORY_WORDS)
+    return isinstance(error, MemoryError) or says_out_of_memory(str(error))

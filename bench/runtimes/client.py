@@ -24,6 +24,7 @@ from bench.errors import (
     WorkerCrashed,
     WorkerTimeout,
     from_kind,
+    says_out_of_memory,
 )
 from bench.machine.cores import pin_process
 from bench.machine.memory import free_bytes
@@ -42,8 +43,6 @@ Arrays = list[np.ndarray[Any, Any]]
 _Error = TypeVar("_Error", bound=BenchError)
 _Answer = TypeVar("_Answer")
 
-#: How runtimes word an allocation that failed, on the host or on a device.
-_MEMORY_WORDS = ("bad_alloc", "out of memory", "allocate memory", "failed to allocate")
 #: How long a server is given to take leave of a worker that is dead.
 _REAPED_S = 5.0
 #: Characters of a runtime's own words in a message.
@@ -421,14 +420,19 @@ class Worker:
         code = None if end is None else os.waitstatus_to_exitcode(end.status)
         # Nobody but the kernel's out-of-memory killer (or a person) sends SIGKILL to a worker
         # whose channel is still open: the scheduler closes the channel first.
-        if code == -signal.SIGKILL or any(word in tail.lower() for word in _MEMORY_WORDS):
+        if code == -signal.SIGKILL:
             text = (
                 f"{self._server.name}: the worker was killed during `{op}`, most likely by the "
                 "kernel's out-of-memory killer. Use a smaller batch or free memory."
             )
             return with_log(OutOfMemory(text), tail)
-        text = f"{self._server.name}: the worker {exit_words(code)} during `{op}`"
-        return with_log(WorkerCrashed(f"{text}{last_words(tail)}."), tail)
+        text = (
+            f"{self._server.name}: the worker {exit_words(code)} during `{op}`{last_words(tail)}."
+        )
+        if says_out_of_memory(tail):
+            text = f"{text} It ran out of memory: use a smaller batch or free memory."
+            return with_log(OutOfMemory(text), tail)
+        return with_log(WorkerCrashed(text), tail)
 
     def _described(self, op: str, failed: messages.Failed) -> BenchError:
         text, elsewhere = failed.text[:_MOST_WORDS], self._server.runtime.interpreter
@@ -439,7 +443,7 @@ class Worker:
                 # Its runtime can't be imported there; the adapter's advice is for our interpreter.
                 reason = f"{self._server.name}: in {elsewhere.python} {reason}"
                 error = Unavailable(reason, elsewhere.mend)
-        elif failed.kind == WorkerCrashed.kind and any(w in text.lower() for w in _MEMORY_WORDS):
+        elif failed.kind == WorkerCrashed.kind and says_out_of_memory(text):
             error = OutOfMemory(f"{self._server.name}: {text}. Use a smaller batch.")
         elif failed.kind == WorkerCrashed.kind:
             error = WorkerCrashed(f"{self._server.name}: {text}")

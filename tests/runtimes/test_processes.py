@@ -69,6 +69,17 @@ def test_a_worker_killed_from_outside_is_reported_as_out_of_memory(worker: Worke
         worker.peak_rss_bytes()
 
 
+def test_a_worker_that_dies_of_having_no_memory_was_not_killed_by_the_kernel(
+    worker: Worker,
+) -> None:
+    with worker.log.open("a") as log:
+        print("terminate called after throwing an instance of 'std::bad_alloc'", file=log)
+    os.kill(worker.pid, signal.SIGABRT)
+    with pytest.raises(OutOfMemory, match=r"died of SIGABRT during .*bad_alloc.*ran out of") as why:
+        worker.peak_rss_bytes()
+    assert "killer" not in str(why.value)
+
+
 def test_a_segfault_is_named(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGSEGV)
     with pytest.raises(WorkerCrashed, match="SIGSEGV"):

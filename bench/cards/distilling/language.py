@@ -25,7 +25,7 @@ from bench.cards.language import causal
 from bench.cards.language.cards import reading
 from bench.cards.language.tokens import TOKENIZER, Encoded
 from bench.cards.modules import import_torch
-from bench.errors import OutOfMemory, SpecError, Unavailable
+from bench.errors import OutOfMemory, SpecError, Unavailable, says_out_of_memory
 from bench.files import file_stem, make_folder, write_text
 
 Say = Callable[[str], None]
@@ -44,8 +44,6 @@ _LOGITS_AT_ONCE = 2**27
 #: Steps that a line of the log is about, and seconds between two lines on the terminal.
 _LOGGED_STEPS = 10
 _SAID_S = 15.0
-#: How runtimes word an allocation that failed.
-_MEMORY_WORDS = ("out of memory", "allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -184,8 +182,7 @@ def _memory(device: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if not isinstance(error, MemoryError) and not any(word in text for word in _MEMORY_WORDS):
+        if not isinstance(error, MemoryError) and not says_out_of_memory(str(error)):
             raise
         raise OutOfMemory(
             f"training on {device} ran out of memory. Give a smaller --batch, --length or --layers."
