@@ -32,6 +32,13 @@ class Device:
     pci: str = ""  #: its address on the PCI bus, ``0000:06:00.0``, where the runtime tells
 
 
+def is_cpu(device: str) -> bool:
+    """Whether a device of that id, or that kind, is the machine's own CPU: ``cpu``, and
+    ``openvino-cpu``, where a runtime reaches it through another's plugin."""
+    kind = device.partition(":")[0]
+    return kind == "cpu" or kind.endswith("-cpu")
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output: its name, numpy dtype name, and shape (-1 is a dynamic dimension)."""

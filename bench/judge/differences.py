@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.backend import is_cpu
 from bench.bounds import in_words
 from bench.cell import Cell
 from bench.discover import nearest
@@ -62,7 +63,6 @@ OF_MACHINES = ("machine", "device", "threads")
 _HASHED = ("machine", "model", "input", "dataset", "host")
 ALL = "all"
 _SHA_DIGITS = 12
-_HOST = "cpu"
 
 
 _FACT_LIMIT = 60
@@ -254,7 +254,7 @@ def _of_cells(match: Match, alike: Alike) -> Iterator[Difference]:
     yield from _unequal("batch", a.batch, b.batch, subject)
     yield from _unequal("shape", shape_words(a.shapes), shape_words(b.shapes), subject)
     yield from _unequal_sha("input", a.input_sha256, b.input_sha256, subject)
-    if not (a.device_kind != b.device_kind and _HOST in (a.device_kind, b.device_kind)):
+    if is_cpu(a.device_kind) == is_cpu(b.device_kind):
         # Threads that launch on an accelerator are not those that compute on a CPU.
         yield from _unequal("threads", a.threads, b.threads, subject)
     yield from _unequal("lane", a.lane, b.lane, subject)

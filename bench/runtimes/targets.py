@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from bench.backend import Device
+from bench.backend import Device, is_cpu
 from bench.capabilities import declaration
 from bench.config import ENVIRONMENT_NAME
 from bench.discover import backend_entry_points, load_backend, unknown
@@ -27,7 +27,6 @@ from bench.runtimes.runtime import Runtime
 
 #: A runtime that needs longer than this to list its devices is reported as hanging.
 PROBE_TIMEOUT_S = 60.0
-_HOST = "cpu"
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Choice:
 
 def on_host(device: Device) -> bool:
     """Whether it is the CPU itself, whose memory is the machine's."""
-    return device.id.partition(":")[0] == _HOST
+    return is_cpu(device.id)
 
 
 def parse_target(text: str) -> Target:

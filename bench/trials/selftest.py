@@ -28,7 +28,7 @@ from bench.runtimes.client import Worker
 from bench.runtimes.probe import probe, why_absent
 from bench.runtimes.processes import Launcher
 from bench.runtimes.runtime import Runtime
-from bench.runtimes.targets import Target
+from bench.runtimes.targets import Target, on_host
 from bench.trials.sample_models import (
     Sample,
     write_hungry,
@@ -301,7 +301,7 @@ class SelfTest:
         """More than the device has is refused, and the device still works afterwards."""
         assert self.device is not None
         total = self.device.memory_bytes
-        if self._device_id == "cpu" or not total:
+        if on_host(self.device) or not total:
             raise Skip("the device shares the machine's memory, or its size is unknown")
         hungry = write_hungry(self.folder, total + total // 4)
         feeds = hungry.feeds(1)

@@ -698,6 +698,8 @@ def test_a_canary_that_wandered_and_disturbed_cells_are_told() -> None:
         ("openvino:npu", "NPU"),
         ("webgpu:webgpu:0", "GPU"),
         ("openvino:cpu?streams=2", "CPU"),
+        ("onnxruntime@ov:openvino-cpu", "CPU"),
+        ("onnxruntime@ov:openvino-gpu", "GPU"),
         ("pim:mram", "MRAM"),
         ("bare", "CPU"),
     ],

@@ -238,15 +238,17 @@ def test_streams_count_offline_alone_and_take_a_core_each(tmp_path: Path) -> Non
 def test_an_accelerator_has_one_host_thread_and_is_measured_in_turn_with_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless threads are asked for; a simulator computes on the CPU and has its threads."""
+    """Unless threads are asked for; a simulator computes on the CPU and has its threads, and so has
+    a CPU that a runtime reaches through another's plugin."""
     monkeypatch.setattr("bench.measure.plan.default_threads", lambda: 6)
     gpu, pretended = Device("cuda:0", "", ""), Device("npu:0", "", "", simulated=True)
     choices = [
         choice("a"),
         choice("b", target=Target("b", "cuda:0"), device=gpu),
         choice("c", target=Target("c", "npu:0"), device=pretended),
+        choice("d", target=Target("d", "openvino-cpu"), device=Device("openvino-cpu", "", "")),
     ]
-    for asked, threads in ((None, [6, 1, 6]), (2, [2, 2, 2])):
+    for asked, threads in ((None, [6, 1, 6, 6]), (2, [2, 2, 2, 2])):
         plan = make_plan(suite(threads=asked), [model(tmp_path)], choices)
         for group in plan.groups():
             assert [p.cell.threads for p in group] == threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from bench.backend import is_cpu
 from bench.cell import Cell
 from bench.machine.accelerators import kinds
 
@@ -20,7 +21,7 @@ def device_word(cell: Cell) -> str:
     for known in ("gpu", "npu", "tpu"):
         if known in named:
             return known.upper()
-    return named.upper() or "CPU"
+    return "CPU" if not named or is_cpu(named) else named.upper()
 
 
 @cache

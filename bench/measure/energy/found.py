@@ -16,6 +16,7 @@ from bench.record.windows import OF_DEVICES, Scope
 from bench.runtimes.client import Worker
 from bench.runtimes.processes import Launcher
 from bench.runtimes.runtime import Runtime
+from bench.runtimes.targets import on_host
 from bench.spec import Suite
 
 
@@ -105,7 +106,7 @@ class Meters:
         choice = planned.choice
         assert choice.runtime is not None
         assert choice.device is not None
-        if choice.device.id.partition(":")[0] == "cpu":
+        if on_host(choice.device):
             return
         worker = self._worker(choice.runtime, planned.cell.target)
         if worker is None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.backend import is_cpu
 from bench.numbers import size
 from bench.record.result import Record
 from bench.store.run import StoredRun
@@ -79,7 +80,7 @@ def _accelerator(record: Record, facts: Mapping[str, Any]) -> dict[str, Any]:
         "accelerator_memory_configuration",
         "accelerator_interconnect",
     )
-    if record.cell.device_kind in ("", "cpu"):
+    if not record.cell.device_kind or is_cpu(record.cell.device_kind):
         none = dict.fromkeys(names, "N/A")
         return {"accelerators_per_node": "0", "accelerator_model_name": "N/A", **none}
     found = dict.fromkeys(names, UNKNOWN)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import get_args
 
+from bench.backend import is_cpu
 from bench.cell import Cell
 from bench.errors import SpecError, without_stop
 from bench.measure.energy.found import Meters
@@ -48,7 +49,7 @@ class Joules:
 def scopes_of(target: str) -> tuple[Scope, ...]:
     """What a target may be tuned by, the first that there is. The CPUs' package says nothing of
     what an accelerator draws."""
-    on_cpu = parse_target(target).device.partition(":")[0] == "cpu"
+    on_cpu = is_cpu(parse_target(target).device)
     return ("package", "wall") if on_cpu else (*OF_DEVICES, "wall")
 
 

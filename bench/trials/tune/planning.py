@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.backend import is_cpu
 from bench.capabilities import Tunable, declaration
 from bench.cards.query import batch_axis_of
 from bench.cards.ready import Loaded
@@ -164,7 +165,7 @@ def _space(
     named: Sequence[int],
 ) -> Space:
     """``named``: the batches that were asked for."""
-    on_cpu = choice.target.device == "cpu"
+    on_cpu = is_cpu(choice.target.device)
     cores = max(default_threads(), base.cell.threads) if on_cpu else 0
     axis = batch_axis_of(base.model, suite.batch_axis, suite.sizes_of_batches)
     batches = [b for b in named or BATCHES if axis.samples(b) == b]
