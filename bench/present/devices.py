@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.cell import Cell
 from bench.errors import without_stop
 from bench.numbers import MISSING, NAME_LIMIT, duration, printable, significant
 from bench.record.assemble import device_of
@@ -43,20 +44,23 @@ def share(estimate: Estimate) -> str:
     return f"{value}% ({low}–{high}%)"
 
 
-def copy_notes(records: Sequence[Record]) -> list[str]:
-    """What copying takes that no figure of the prepared call has in it."""
-    found: dict[str, dict[str, None]] = {}
+def copy_notes(records: Sequence[Record], label: Callable[[Cell], str]) -> list[str]:
+    """What copying takes that no figure of the prepared call has in it, by row of the table, which
+    ``label`` tells from others of its model and variant. Cells of one row and batch copy the same.
+    """
+    found: dict[str, dict[int, str]] = {}
     for record in records:
         if record.h2d_ns is None or record.d2h_ns is None or record.simulated:
             continue
         cell = record.cell
-        where = f"{printable(cell.model.name, limit=NAME_LIMIT)} on {cell.target}"
+        name = printable(f"{cell.model.name}{suffix(cell.variant)}", limit=NAME_LIMIT)
+        where = printable(f"{name} on {label(cell)}", limit=3 * NAME_LIMIT)
         there, back = duration(record.h2d_ns.value), duration(record.d2h_ns.value)
         words = f"{there} there and {back} back at batch {cell.batch}"
-        found.setdefault(printable(where, limit=2 * NAME_LIMIT), {})[words] = None
+        found.setdefault(where, {}).setdefault(cell.batch, words)
     if not found:
         return []
-    copies = "; ".join(f"{where}: {', '.join(words)}" for where, words in found.items())
+    copies = "; ".join(f"{where}: {', '.join(words.values())}" for where, words in found.items())
     return [
         f"{MISSING} copies between host and device are not part of the figures (--lane api "
         f"includes them): {copies}."

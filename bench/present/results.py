@@ -119,7 +119,9 @@ def result_table(records: Sequence[Record], width: int = 80) -> Text:
         *_metric_notes(batches),
         *_token_notes(records),
         *query_notes(records),
-        *copy_notes([r for r in records if r.status == "ok"]),
+        *copy_notes(
+            [r for r in records if r.status == "ok"], row_labels([r.cell for r in records])
+        ),
         *roofline_notes([r for r in records if r.status == "ok"]),
         *(f"{MISSING} {words}" for words in told([r for b in batches for r in b.records])),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from compared_runs import in_memory
 from fake_records import TEACHER, a_cell, a_failed_check, a_record, estimate
 
@@ -133,6 +135,32 @@ def test_copies_are_stated_although_no_figure_has_them() -> None:
         "and 8.00 µs back at batch 32."
     ) in text
     assert "copies" not in shown(a_record(a_cell(TEACHER, "torch:cpu")))
+
+
+def test_the_copies_of_one_row_are_not_told_as_those_of_another() -> None:
+    def copying(ns: float, **cell: object) -> Record:
+        found = a_cell(TEACHER, "torch:cuda:0", **cell)  # type: ignore[arg-type]
+        return a_record(found, h2d_ns=estimate(ns), d2h_ns=estimate(ns))
+
+    def told(*records: Record) -> list[str]:
+        (found,) = re.findall(r"includes them\): (.*?)\. ", f"{shown(*records)} ")
+        return found.split("; ")  # type: ignore[no-any-return]
+
+    rows = (
+        copying(12e3),
+        copying(9e3, variant="fp16"),
+        copying(15e3, scenario="server", latency_bound_ns=5_000_000),
+        copying(70e3, shapes={"image": (1, 1, 56, 56)}),
+    )
+    assert told(*rows) == [
+        "fashion-teacher on torch:cuda:0, image 1x28x28: 12.0 µs there and 12.0 µs back at batch 1",
+        "fashion-teacher fp16 on torch:cuda:0: 9.00 µs there and 9.00 µs back at batch 1",
+        "fashion-teacher on torch:cuda:0, server, p99 ≤ 5.00 ms: 15.0 µs there and 15.0 µs back "
+        "at batch 1",
+        "fashion-teacher on torch:cuda:0, image 1x56x56: 70.0 µs there and 70.0 µs back at batch 1",
+    ]
+    same_row = "fashion-teacher on torch:cuda:0: 12.0 µs there and 12.0 µs back at batch 1"
+    assert told(copying(12e3), copying(13e3, scenario="offline")) == [same_row]
 
 
 def test_how_busy_a_device_was_is_in_the_raw_rows() -> None:
