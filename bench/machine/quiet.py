@@ -73,12 +73,14 @@ class Cores:
     def beside(self, count: int, near: tuple[int, ...]) -> tuple[int, ...]:
         """The CPUs for so many host threads of a device that these are near to, by the same look.
 
-        Those of all cells where none of these may be used, or nothing is known to be near.
+        Those of all cells where fewer of these may be used than of all: threads that take turns on
+        a CPU lose more than those that are far away. So too where nothing is known to be near.
         """
         usable = sorted(set(near).intersection(self._allowed or near))
         if not usable or set(usable) >= set(self._allowed or ()):
             return self[count]
-        return self._chosen_of(count, usable)
+        chosen = self._chosen_of(count, usable)
+        return chosen if len(chosen) == len(self[count]) else self[count]
 
     def around(self, cpus: Sequence[int]) -> tuple[int, ...]:
         """Where a worker that is to stay on these CPUs may start: beside others that start too, and

@@ -65,10 +65,10 @@ def cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cores:
         ((), (7,), (6, 7)),
         ((40, 41), (7,), (6, 7)),  # none that this process may use
         (tuple(range(8)), (7,), (6, 7)),
-        ((2,), (2,), (2,)),
+        ((2,), (2,), (6, 7)),  # too few for two threads
     ],
 )
-def test_those_near_are_taken_where_some_may_be_used(
+def test_those_near_are_taken_where_enough_may_be_used(
     near: tuple[int, ...], one: tuple[int, ...], two: tuple[int, ...], cores: Cores
 ) -> None:
     assert (cores.beside(1, near), cores.beside(2, near)) == (one, two)
