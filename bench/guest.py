@@ -192,6 +192,9 @@ def _print_no_more() -> None:
         sys.stdout = sys.stderr
 
 
+#: What a setting is whose value can't be read.
+_UNKNOWN = object()
+
 # -- what is set back -----------------------------------------------------------------------------
 
 
@@ -202,7 +205,7 @@ def _set_back(where: str) -> Iterator[None]:
         yield
     finally:
         for setting, value in before:
-            if setting.read() == value:
+            if value is _UNKNOWN or setting.read() == value:
                 continue
             setting.write(value)
             told = _changed.get(where, [])
@@ -316,8 +319,8 @@ def _torch_settings(torch: Any) -> list[Setting]:
             torch.use_deterministic_algorithms,
         ),
         Setting(
-            "torch's matmul precision",
-            torch.get_float32_matmul_precision,
+            _FLOAT32,
+            _where_told(torch.get_float32_matmul_precision),
             torch.set_float32_matmul_precision,
         ),
         Setting(
@@ -339,7 +342,40 @@ def _torch_settings(torch: Any) -> list[Setting]:
         )
     for name in ("mkldnn", "cudnn"):
         found += _flags(getattr(torch.backends, name, None), f"torch.backends.{name}")
-    return found
+    return [*found, *_precisions(torch.backends)]
+
+
+def _precisions(backends: Any) -> Iterator[Setting]:
+    """In what products and convolutions of float32 compute, as torch 2.9 and later have it set
+    (PyTorch's notes on CUDA semantics, "TensorFloat-32"): behind the older switches of the same,
+    which write these too."""
+    for name in _COMPUTING:
+        holder = backends
+        for part in name.split("."):
+            holder = getattr(holder, part, None) if part else holder
+        if isinstance(getattr(holder, "fp32_precision", None), str):
+            yield Setting(_FLOAT32, *_attribute(holder, "fp32_precision"))
+
+
+#: What all switches of it are called: each of them moves others.
+_FLOAT32 = "torch's float32 precision"
+#: What has such a precision below ``torch.backends``; each part follows the whole unless it is set.
+_COMPUTING = (
+    *("", "cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn"),
+    *("mkldnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn"),
+)
+
+
+def _where_told(read: Callable[[], Any]) -> Callable[[], Any]:
+    """`_UNKNOWN` where torch refuses: an older switch doesn't say what was set by a newer one."""
+
+    def told() -> Any:
+        try:
+            return read()
+        except RuntimeError:
+            return _UNKNOWN
+
+    return told
 
 
 def _set_device(torch: Any, value: Any) -> None:
@@ -353,8 +389,10 @@ def _as_tensor(torch: Any, state: bytes) -> Any:
 def _flags(holder: Any, name: str) -> Iterator[Setting]:
     """The switches of one of torch's libraries."""
     for flag in ("enabled", "benchmark", "deterministic", "allow_tf32"):
-        if isinstance(getattr(holder, flag, None), bool):
-            yield Setting(f"{name}.{flag}", *_attribute(holder, flag))
+        read, write = _attribute(holder, flag)
+        with contextlib.suppress(AttributeError):
+            if isinstance(_where_told(read)(), bool):
+                yield Setting(f"{name}.{flag}", _where_told(read), write)
 
 
 def _attribute(holder: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], object]]:

@@ -103,6 +103,42 @@ def test_what_a_guest_sets_for_torch_is_set_back_and_told(code: str, read: str) 
     assert list(changes()) == ["net.py"]
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "backends.fp32_precision = 'tf32'",
+        "backends.cuda.matmul.fp32_precision = 'tf32'",
+        "backends.cudnn.fp32_precision = 'tf32'",
+        "backends.mkldnn.matmul.fp32_precision = 'bf16'",
+        "backends.cuda.matmul.allow_tf32 = True",
+    ],
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_guest_may_set_the_precision_of_float32_by_older_and_newer_switches(
+    code: str, exact: bool
+) -> None:
+    """Those that read the older ones get an error from torch where a newer one was set."""
+    torch = pytest.importorskip("torch")
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has the older switches alone")
+    backends = torch.backends
+
+    def seen() -> list[object]:
+        places = (backends, backends.cuda.matmul, backends.cudnn, backends.mkldnn.matmul)
+        older = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+        return [*(place.fp32_precision for place in places), *older]
+
+    with guest("before.py"):  # which leaves torch as it is
+        if exact:
+            backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = False
+        before = seen()
+        changes()
+        with guest("net.py"):
+            exec(code, {"backends": backends})
+        assert seen() == before
+        assert "torch's float32 precision" in changes()["net.py"]
+
+
 def test_every_guest_begins_with_the_same_random_numbers() -> None:
     drawn = []
     for _ in range(2):
