@@ -27,7 +27,7 @@ from bench.programs import ask
 from ..shared.checks import first_line, read_extra
 from . import device as torch_device
 from .compiled import CompiledSession, Compiler, compiled_session
-from .device import CUDA, find_devices, find_place
+from .device import find_devices, find_place
 from .eager import TorchEager
 from .module import import_torch, load_module
 
@@ -63,7 +63,7 @@ class TorchCompile:
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
         """Why GPUs don't answer, or there is none."""
-        return CUDA.absences(import_torch(self.name), self.name)
+        return torch_device.absences(import_torch(self.name), self.name)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> CompiledSession:
         torch = import_torch(self.name)
@@ -85,7 +85,7 @@ class TorchCompile:
 
     def energy(self, device: Device) -> EnergyReading:
         """What a GPU's board used."""
-        return torch_device.energy(device)
+        return torch_device.energy(import_torch(self.name), device)
 
 
 def _inductor(mode: str, cache: bool, kind: str) -> Compiler:

@@ -6,7 +6,7 @@ imported. Everything else about them is the same to the adapters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Union
@@ -117,6 +117,17 @@ CUDA = Kind(
     telemetry=nvidia.telemetry,
     energy=nvidia.energy,
 )
+#: torch's builds for ROCm call AMD's GPUs by the names of CUDA (PyTorch's notes, "HIP (ROCm)
+#: semantics"). NVIDIA's library, which may be there for a GPU of theirs beside, knows none of them.
+ROCM = replace(
+    CUDA,
+    vendor="AMD",
+    remedy="A GPU needs a ROCm build of torch and its driver.",
+    tool="rocm-smi",
+    driver=lambda torch: f"ROCm {torch.version.hip}",
+    telemetry=lambda index: {},
+    energy=lambda index: {},
+)
 NPU = Kind(
     type="npu",
     vendor="Huawei",
@@ -127,13 +138,17 @@ NPU = Kind(
     telemetry=lambda index: {},
     energy=huawei.energy,
 )
-#: By torch's name for the type of a device.
-KINDS = {kind.type: kind for kind in (CUDA, NPU)}
+
+
+def kinds_of(torch: ModuleType) -> Mapping[str, Kind]:
+    """By torch's name for the type of a device, as this build of it has them."""
+    cuda = ROCM if getattr(torch.version, "hip", None) else CUDA
+    return {kind.type: kind for kind in (cuda, NPU)}
 
 
 def device_api(torch: ModuleType, place: Any) -> Any:
     """The module for a device that isn't the CPU: ``torch.cuda``."""
-    return KINDS[place.type].api(torch)
+    return kinds_of(torch)[place.type].api(torch)
 
 
 def timed_api(torch: ModuleType, place: Any) -> DeviceApi:
@@ -148,19 +163,25 @@ def timed_api(torch: ModuleType, place: Any) -> DeviceApi:
 def find_devices(torch: ModuleType, kinds: Sequence[str]) -> list[Device]:
     """The devices of these kinds (``cpu``, ``cuda``, ``npu``) that compute."""
     found = [cpu_device()] if "cpu" in kinds else []
-    for kind in kinds:
-        if kind in KINDS:
-            found += KINDS[kind].devices(torch)
+    for name, kind in kinds_of(torch).items():
+        if name in kinds:
+            found += kind.devices(torch)
     return found
+
+
+def absences(torch: ModuleType, backend: str) -> Mapping[str, Unavailable]:
+    """Why GPUs don't answer, or there is none."""
+    return kinds_of(torch)[CUDA.type].absences(torch, backend)
 
 
 def find_place(torch: ModuleType, backend: str, device_id: str, kinds: Sequence[str]) -> Any:
     """torch's device of that name, made the current one and exact. Raises `Unavailable`."""
     known = ["cpu"] if "cpu" in kinds else []
-    for kind in kinds:
-        if kind in KINDS:
-            known += [f"{kind}:{index}" for index in range(KINDS[kind].count(torch))]
-    wanted = KINDS.get(device_id.partition(":")[0])
+    there = kinds_of(torch)
+    for name, kind in there.items():
+        if name in kinds:
+            known += [f"{name}:{index}" for index in range(kind.count(torch))]
+    wanted = there.get(device_id.partition(":")[0])
     if device_id not in known:
         raise Unavailable(
             f"{backend}:{device_id} is not available: torch sees {', '.join(known) or 'none'}.",
@@ -175,10 +196,11 @@ def find_place(torch: ModuleType, backend: str, device_id: str, kinds: Sequence[
 
 def device_memory(torch: ModuleType, device: Device) -> Optional[tuple[int, int]]:
     """Free and total bytes of the device's memory now; None for a CPU."""
-    kind, _, index = device.id.partition(":")
-    if kind not in KINDS:
+    found = _found(torch, device)
+    if found is None:
         return None
-    free, total = KINDS[kind].api(torch).mem_get_info(int(index))
+    kind, index = found
+    free, total = kind.api(torch).mem_get_info(index)
     return int(free), int(total)
 
 
@@ -188,19 +210,26 @@ def telemetry(torch: ModuleType, device: Device) -> Reading:
     Where the driver doesn't tell what this process holds, it is the most that torch's allocator
     took, which leaves out what the driver itself needs for a process.
     """
-    kind, _, index = device.id.partition(":")
-    if kind not in KINDS:
+    found = _found(torch, device)
+    if found is None:
         return {}
-    reserved = int(KINDS[kind].api(torch).max_memory_reserved(int(index)))
-    reading: Reading = {"memory_bytes": reserved}
-    reading.update(KINDS[kind].telemetry(int(index)))
+    kind, index = found
+    reading: Reading = {"memory_bytes": int(kind.api(torch).max_memory_reserved(index))}
+    reading.update(kind.telemetry(index))
     return reading
 
 
-def energy(device: Device) -> EnergyReading:
+def energy(torch: ModuleType, device: Device) -> EnergyReading:
     """What the device's meter says now; nothing for a CPU."""
-    kind, _, index = device.id.partition(":")
-    return KINDS[kind].energy(int(index)) if kind in KINDS else {}
+    found = _found(torch, device)
+    return {} if found is None else found[0].energy(found[1])
+
+
+def _found(torch: ModuleType, device: Device) -> Optional[tuple[Kind, int]]:
+    """The kind of a device and its number; None for a CPU."""
+    name, _, index = device.id.partition(":")
+    kind = kinds_of(torch).get(name)
+    return None if kind is None else (kind, int(index))
 
 
 def _bus_address(facts: Any) -> str:

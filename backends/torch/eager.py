@@ -19,7 +19,7 @@ from bench.errors import Unavailable
 from ..shared.checks import ANY_NUMBER, read_extra
 from ..shared.visible import ORDER
 from . import device as torch_device
-from .device import CUDA, find_devices, find_place
+from .device import find_devices, find_place
 from .graph import GraphSession
 from .module import import_torch, load_module
 from .session import TorchSession
@@ -65,7 +65,7 @@ class TorchEager:
 
     def absent_devices(self) -> Mapping[str, Unavailable]:
         """Why GPUs don't answer, or there is none."""
-        return CUDA.absences(import_torch(self.name), self.name)
+        return torch_device.absences(import_torch(self.name), self.name)
 
     def compile(self, model: ModelFile, device: Device, options: Options) -> TorchSession:
         torch = import_torch(self.name)
@@ -86,4 +86,4 @@ class TorchEager:
 
     def energy(self, device: Device) -> EnergyReading:
         """What a GPU's board used."""
-        return torch_device.energy(device)
+        return torch_device.energy(import_torch(self.name), device)

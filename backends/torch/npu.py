@@ -95,7 +95,8 @@ class TorchNpu:
 
     def energy(self, device: Device) -> EnergyReading:
         """The power of the NPU, as its driver's tool tells."""
-        return torch_device.energy(device)
+        torch, _ = _import()
+        return torch_device.energy(torch, device)
 
 
 def _import() -> tuple[ModuleType, ModuleType]:

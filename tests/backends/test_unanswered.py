@@ -10,7 +10,7 @@ from bench.backends import openvino
 from bench.backends.openvino import OpenVino
 from bench.backends.shared.absent import unanswered
 from bench.backends.shared.tiny import FEEDS
-from bench.backends.torch.device import CUDA
+from bench.backends.torch import device as torch_device
 
 from bench.backend import Device
 from bench.errors import Unavailable
@@ -22,7 +22,7 @@ NO_KERNEL = "CUDA error: no kernel image is available for execution on the devic
 class Cuda:
     """``torch`` with a GPU for each of ``told``: what a sum on it gives, or the error."""
 
-    version = SimpleNamespace(cuda="13.0")
+    version = SimpleNamespace(cuda="13.0", hip=None)
 
     def __init__(self, *told: Any) -> None:
         self.told = told
@@ -49,7 +49,7 @@ class Cuda:
 
 def absences(*told: Any) -> dict[str, str]:
     torch: Any = Cuda(*told)
-    return {key: str(why) for key, why in CUDA.absences(torch, "torch").items()}
+    return {key: str(why) for key, why in torch_device.absences(torch, "torch").items()}
 
 
 def test_a_gpu_that_does_not_compute_is_absent_for_what_it_says() -> None:
