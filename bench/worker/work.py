@@ -448,6 +448,7 @@ class Work:
         if self.copied is None or not isinstance(session, TimesCopies):
             return m.CopyTimes({})
         try:
+            self._raise_clock()
             times = session.copy_times(self.copied, _affordable(request.latency_ns))
         except BenchError as error:
             print(f"copies could not be timed: {error}", file=sys.stderr, flush=True)
@@ -459,6 +460,7 @@ class Work:
         if self.watched is None:
             return m.DeviceTimed(None)
         try:
+            self._raise_clock()
             return m.DeviceTimed(self.watched.device_time(_affordable(request.latency_ns)))
         except BenchError as error:
             print(f"the device's time is unknown: {error}", file=sys.stderr, flush=True)
@@ -492,6 +494,11 @@ class Work:
         if reading:
             self.readings_before.append(reading)
             self.raising_calls.append(calls)
+
+    def _raise_clock(self) -> None:
+        """Have it at its working clock for what is timed beside the blocks: others had their turns
+        since the last one."""
+        self.working_clock.reach(self._call(), self._reading)
 
     def _reading(self) -> Reading:
         if isinstance(self.backend, Telemetry) and self.device is not None:

@@ -428,6 +428,38 @@ def test_the_devices_own_time_is_asked_for_where_the_session_tells(
     assert found.time == DeviceTime(1000.0 + calls, gaps=True)
 
 
+@pytest.mark.parametrize("what", ["device_time", "copy_times"])
+def test_a_device_is_at_its_working_clock_when_it_is_timed_beside_the_blocks(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others had their turns since, and their ends, in which they load a session once more."""
+    hz, seen = [2e9], []
+
+    class Session(TimedSession):
+        def device_time(self, calls: int) -> DeviceTime:
+            seen.append(hz[0])
+            return super().device_time(calls)
+
+        def copy_times(self, feeds: Any, repeats: int) -> Any:
+            seen.append(hz[0])
+            return super().copy_times(feeds, repeats)
+
+    monkeypatch.setattr(f"{__name__}.CopyingSession", Session)
+    backend = CopyingBackend()
+    backend.telemetry = lambda device: {"clock_hz": hz[0]}  # type: ignore[attr-defined]
+    work, _ = loaded(backend)
+
+    def call() -> None:
+        hz[0] = min(2e9, hz[0] + 1e8)
+
+    work.call = call
+    work.block(messages.TimeBlock(calls=5, discard=2))
+    hz[0] = 3e8
+    asked = {"device_time": messages.TimeDevice(10), "copy_times": messages.TimeCopies(10)}
+    getattr(work, what)(asked[what])
+    assert seen == [2e9]
+
+
 def test_the_devices_own_time_fails_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
