@@ -31,7 +31,7 @@ def graph(folder: Path, nodes: list[Any], x: tuple[int, ...], constants: list[An
     takes = helper.make_tensor_value_info("x", FLOAT, ["batch", *x[1:]])
     gives = helper.make_tensor_value_info("y", FLOAT, None)
     made = helper.make_graph(nodes, "g", [takes], [gives], constants)
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("acme", 1)]
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("acme", 1)]
     path = folder / "m.onnx"
     onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=10), str(path))
     return work_of(path, {"x": x})
@@ -98,3 +98,87 @@ def test_operators_that_no_formula_knows_are_named_and_counted_as_nothing(tmp_pa
     found = graph(tmp_path, nodes, (3, 3), [])
     assert found.operations == 9
     assert found.unknown == {"Twist": 1, "MatMul": 1}
+
+
+def test_what_follows_from_constants_alone_is_no_part_of_a_query(tmp_path: Path) -> None:
+    """A static int8 file dequantises its weights in the graph; for one sample that would be half as
+    many operations as the product."""
+    constants = [
+        numpy_helper.from_array(np.ones((64, 32), np.int8), "q"),
+        numpy_helper.from_array(np.float32(0.1), "scale"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]),
+        helper.make_node("Neg", ["w"], ["v"]),
+        helper.make_node("MatMul", ["x", "v"], ["y"]),
+    ]
+    assert graph(tmp_path, nodes, (1, 64), constants).operations == 2 * 64 * 32
+    noise = helper.make_node("RandomNormalLike", ["q"], ["w"], dtype=FLOAT)
+    assert graph(tmp_path, [noise, *nodes[1:]], (1, 64), constants).operations == 3 * 64 * 32
+
+
+def table_of(dtype: Any = np.float32) -> Any:
+    return numpy_helper.from_array(np.ones((1000, 64), dtype), "table")
+
+
+def looked_up(*more: Any, table: str = "table") -> list[Any]:
+    """Nodes that look 8 entries up, whose places follow from the input."""
+    places = [
+        helper.make_node("Cast", ["x"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", [table, "places"], ["y"]),
+    ]
+    return [*more, *places]
+
+
+def test_of_a_table_only_the_entries_that_are_looked_up_are_moved(tmp_path: Path) -> None:
+    x, entries = 4 * 8, 4 * 8 * 64
+    assert graph(tmp_path, looked_up(), (8,), [table_of()]).bytes == x + 2 * entries
+    scale = numpy_helper.from_array(np.float32(0.1), "scale")
+    whole = helper.make_node("DequantizeLinear", ["table", "scale"], ["wide"])
+    found = graph(tmp_path, looked_up(whole, table="wide"), (8,), [table_of(np.int8), scale])
+    assert found.bytes == x + 8 * 64 + 4 + entries
+    many = graph(tmp_path, looked_up(), (2000,), [table_of()])
+    assert many.bytes == 4 * (2000 + 1000 * 64 + 2000 * 64), "each entry once"
+
+
+def test_a_table_that_is_multiplied_by_too_is_moved_whole(tmp_path: Path) -> None:
+    """The embedding of a language model that gives the logits as well."""
+    nodes = [
+        *looked_up()[:1],
+        helper.make_node("Gather", ["table", "places"], ["hidden"]),
+        helper.make_node("Transpose", ["table"], ["turned"]),
+        helper.make_node("MatMul", ["hidden", "turned"], ["y"]),
+    ]
+    assert graph(tmp_path, nodes, (8,), [table_of()]).bytes == 4 * (8 + 64_000 + 8 * 1000)
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["table"], ["z"])],
+        "g",
+        [],
+        [helper.make_tensor_value_info("z", FLOAT, None)],
+    )
+    branch = helper.make_node("If", ["on"], ["z"], then_branch=body, else_branch=body)
+    on = numpy_helper.from_array(np.array(True), "on")
+    found = graph(tmp_path, [*looked_up(), branch], (8,), [table_of(), on])
+    assert found.bytes == 4 * (8 + 64_000 + 8 * 64) + 1
+
+
+def test_weights_are_moved_that_something_uses_however_they_are_written(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    product = helper.make_node("MatMul", ["x", "w"], ["y"])
+    expected = graph(tmp_path, [product], (2, 3), [weight])
+    written = helper.make_node("Constant", [], ["w"], value=weight)
+    assert graph(tmp_path, [written, product], (2, 3), []) == expected
+    assert graph(tmp_path, [product], (2, 3), [weight, table_of()]) == expected, "none uses it"
+
+
+def test_numbers_of_half_a_byte_are_no_larger(tmp_path: Path) -> None:
+    constants = [
+        helper.make_tensor("q", TensorProto.INT4, [64, 32], np.zeros((64, 32), np.int8)),
+        numpy_helper.from_array(np.ones((2, 32), np.float32), "scale"),
+    ]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["w"], axis=0, block_size=32),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    found = graph(tmp_path, nodes, (1, 64), constants)
+    assert found.bytes == 64 * 32 // 2 + 4 * 64 + 4 * (64 + 32)

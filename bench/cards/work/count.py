@@ -3,7 +3,8 @@ its ONNX graph, by shape inference.
 
 A multiply-add is two operations. Other numbers are conventions, as operators of this kind are a
 small part of what a model makes: one operation an element for elementwise functions, however hard
-they are; those of a normalisation or a softmax as their formulas have them. Bytes are those that
+they are; those of a normalisation or a softmax as their formulas have them. What follows from
+constants alone, such as weights that are dequantised, is no part of a query. Bytes are those that
 cannot be saved: weights, inputs and outputs, each once; what lies between may stay in caches.
 Operators that no formula here knows are named and counted as nothing.
 """
@@ -17,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bench.cards.bodies import bodies
 from bench.cards.work.contributed import GIVES_FLOATS, SHAPED, formulas_of
 from bench.cards.work.formulas import Node, NotKnown, Shape
+from bench.cards.work.moved import AS_WRITTEN, Held, bytes_moved, weights_of
+from bench.randomness import is_random
 
 #: Constants of up to so many numbers may be sizes, which shapes follow from.
 _SMALL = 1024
@@ -35,7 +37,7 @@ class Work:
     unknown: Mapping[str, int] = field(default_factory=dict)
 
 
-def work_of(path: Path, shapes: Mapping[str, Shape]) -> Work:
+def work_of(path: Path, shapes: Mapping[str, Shape], held: Held = AS_WRITTEN) -> Work:
     """The work of one query of an ONNX file whose inputs have these shapes."""
     import onnx  # onnx: start-up
 
@@ -48,16 +50,31 @@ def work_of(path: Path, shapes: Mapping[str, Shape]) -> Work:
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
     known = _inferred(model)
+    made_once = _made_once(model.graph)
     operations, unknown = 0, Counter[str]()
     for node in model.graph.node:
         formula = formulas_of(node.domain).get(node.op_type)
+        if formula is not None and not made_once.isdisjoint(node.output):
+            continue
         try:
             operations += formula(_with_shapes(node, known)) if formula else 0
         except (KeyError, NotKnown):
             formula = None
         if formula is None:
             unknown[node.op_type] += 1
-    return Work(operations, _bytes(model.graph, known), dict(unknown))
+    return Work(operations, bytes_moved(model.graph, known, held), dict(unknown))
+
+
+def _made_once(graph: Any) -> set[str]:
+    """The tensors that follow from constants alone, so that runtimes make them when they load."""
+    weights = weights_of(graph)
+    found = set(weights)
+    for node in graph.node:
+        taken = [name for name in node.input if name]
+        drawn = is_random(node, weights) or any(bodies(node))
+        if taken and found.issuperset(taken) and not drawn:
+            found.update(node.output)
+    return found
 
 
 def _inferred(model: Any) -> dict[str, Shape]:
@@ -148,21 +165,3 @@ def _shapes(graph: Any) -> dict[str, Shape]:
 
 def _values(graph: Any) -> list[Any]:
     return [*graph.input, *graph.value_info, *graph.output]
-
-
-def _bytes(graph: Any, known: Mapping[str, Shape]) -> int:
-    """Of weights, inputs and outputs, each once."""
-    from onnx import helper  # onnx: start-up
-
-    def size(kind: int, shape: Shape) -> int:
-        return int(np.dtype(helper.tensor_dtype_to_np_dtype(kind)).itemsize) * math.prod(shape)
-
-    weights = {
-        tensor.name: size(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer
-    }
-    moved = [
-        size(value.type.tensor_type.elem_type, known[value.name])
-        for value in (*graph.input, *graph.output)
-        if value.name in known and value.name not in weights
-    ]
-    return sum(weights.values()) + sum(moved)
