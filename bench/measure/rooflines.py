@@ -34,14 +34,13 @@ class Rooflines:
             return None, ""
         planned = state.planned
         try:
-            path = _counted_in(planned)
+            work = work_of(_counted_in(planned), planned.cell.shapes)
         except BenchError as error:
             cell = planned.cell
             return None, self._tell(f"{cell.model.name} ({cell.scenario})", error)
         peaks = self._peaks_of(planned, context)
         if isinstance(peaks, BenchError):
             return None, self._tell(planned.cell.target, peaks)
-        work = work_of(path, planned.cell.shapes)
         roofline = Roofline(
             operations=work.operations,
             bytes=work.bytes,

@@ -173,6 +173,9 @@ def test_quantised_operators_are_counted(tmp_path: Path) -> None:
         ("bij, bjk -> bik", [(4, 5, 3), (4, 3, 7)], 2 * 4 * 5 * 3 * 7),
         ("ij->ji", [(5, 3)], 0),
         ("ij->i", [(5, 3)], 15),
+        ("ij,ij->ij", [(5, 3), (5, 3)], 15),
+        ("i,j->ij", [(5,), (3,)], 15),
+        ("ij->", [(5, 3)], 15),
         ("bhqd,bhkd->bhqk", [(2, 4, 6, 8), (2, 4, 9, 8)], 2 * 2 * 4 * 6 * 9 * 8),
     ],
 )
@@ -184,6 +187,27 @@ def test_einsum_counts_every_combination_of_its_indices(
     size = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph.output[0]
     behind = int(np.prod([d.dim_value for d in size.type.tensor_type.shape.dim]))
     assert found.operations == operations + behind
+
+
+@pytest.mark.parametrize(
+    ("equation", "inputs"),
+    [
+        # (ab, bc), cd takes 2 * 8 * 64 * 32 + 2 * 8 * 32 * 16; every combination 19 times as many.
+        ("ab,bc,cd->ad", [(8, 64), (64, 32), (32, 16)]),
+        ("...b,bc->...c", [(8, 64), (64, 32)]),
+    ],
+)
+def test_an_einsum_whose_operations_are_the_runtime_s_choice_is_named(
+    tmp_path: Path, equation: str, inputs: list[tuple[int, ...]]
+) -> None:
+    path, given = one(tmp_path, "Einsum", inputs, domain="", equation=equation)
+    assert work(path, given).unknown == {"Einsum": 1}
+
+
+def test_a_node_of_another_form_than_documented_is_named(tmp_path: Path) -> None:
+    """Tokens without a batch, as kernels of others take them."""
+    path, given = one(tmp_path, "GroupQueryAttention", [(6, 32)], num_heads=4, kv_num_heads=2)
+    assert work(path, given).unknown == {"GroupQueryAttention": 1, "Abs": 1}
 
 
 def test_onnx_s_own_attention_is_counted_with_shared_heads_and_a_past(tmp_path: Path) -> None:

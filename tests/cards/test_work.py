@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.cards.work.count import Work, work_of
+from bench.errors import Unsupported
 
 FLOAT = TensorProto.FLOAT
 
@@ -182,3 +183,49 @@ def test_numbers_of_half_a_byte_are_no_larger(tmp_path: Path) -> None:
     ]
     found = graph(tmp_path, nodes, (1, 64), constants)
     assert found.bytes == 64 * 32 // 2 + 4 * 64 + 4 * (64 + 32)
+
+
+def test_an_input_has_the_shape_that_is_fed_whatever_the_file_says_of_it(tmp_path: Path) -> None:
+    takes = helper.make_tensor_value_info("x", FLOAT, None)  # not even how many dimensions
+    gives = helper.make_tensor_value_info("y", FLOAT, None)
+    made = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [takes], [gives])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)]), str(path))
+    assert work_of(path, {"x": (3, 4)}) == Work(12, 4 * 24)
+
+
+def test_sizes_that_lie_in_another_file_are_read(tmp_path: Path) -> None:
+    sizes = numpy_helper.from_array(np.array([-1, 64]), "sizes")
+    weight = numpy_helper.from_array(np.ones((64, 32), np.float32), "w")
+    nodes = [
+        helper.make_node("Reshape", ["x", "sizes"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["y"]),
+    ]
+    expected = graph(tmp_path, nodes, (4, 2, 32), [sizes, weight])
+    path = tmp_path / "m.onnx"
+    model = onnx.load(str(path))
+    onnx.save(model, str(path), save_as_external_data=True, size_threshold=0, location="m.data")
+    found = work_of(path, {"x": (4, 2, 32)})
+    assert found == expected
+    assert found.operations == 2 * 4 * 64 * 32
+
+
+def test_a_file_that_the_package_onnx_refuses_is_refused_in_words(tmp_path: Path) -> None:
+    """ONNX Runtime runs it: to it, both ways to write ONNX's domain are one."""
+    with pytest.raises(
+        Unsupported, match=r"the operations in m\.onnx can't be counted: .*ai\.onnx"
+    ):
+        graph(tmp_path, [helper.make_node("Relu", ["x"], ["y"], domain="ai.onnx")], (3,), [])
+
+
+def test_an_operator_of_somebody_else_is_not_counted_under_the_name_of_onnx_s(
+    tmp_path: Path,
+) -> None:
+    """Such as a function of the file's own."""
+    nodes = [
+        helper.make_node("Identity", ["x"], ["a"], domain="acme"),
+        helper.make_node("Relu", ["x"], ["y"]),
+    ]
+    found = graph(tmp_path, nodes, (3, 3), [])
+    assert found.unknown == {"Identity": 1}
+    assert found.operations == 9

@@ -98,6 +98,18 @@ def test_a_model_without_an_onnx_file_is_told_as_that_once(
     assert target.asked == []
 
 
+def test_a_file_that_cannot_be_counted_costs_a_cell_its_roofline_alone(
+    planned: PlannedCell, heard: Heard, target: Target, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no graph")
+    file = replace(planned.model.file, onnx=broken)
+    roofline, why = found_of(replace(planned, model=replace(planned.model, file=file)), heard)
+    assert roofline is None
+    assert why.startswith("the operations in broken.onnx can't be counted")
+    assert target.asked == []
+
+
 def test_whole_queries_are_told_to_have_none(
     planned: PlannedCell, heard: Heard, target: Target
 ) -> None:

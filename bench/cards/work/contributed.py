@@ -29,6 +29,8 @@ from bench.cards.work.formulas import (
 )
 
 MICROSOFT = "com.microsoft"
+#: Both ways in which ONNX's own domain is written.
+_ONNX = ("", "ai.onnx")
 Formula = Callable[[Node], int]
 Rule = Callable[[Node], list[Shape]]
 
@@ -270,5 +272,7 @@ _OPERATIONS: Mapping[str, Formula] = {
 
 
 def formulas_of(domain: str) -> Mapping[str, Formula]:
-    """Those of a domain's operators; where it has none of its own, ONNX's by the same name."""
-    return {**FORMULAS, **_OPERATIONS} if domain == MICROSOFT else FORMULAS
+    """Those of a domain's operators. Somebody else's may do anything under ONNX's names."""
+    if domain == MICROSOFT:
+        return {**FORMULAS, **_OPERATIONS}
+    return FORMULAS if domain in _ONNX else {}

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards.bodies import bodies
-from bench.cards.work.contributed import GIVES_FLOATS, SHAPED, formulas_of
+from bench.cards.work.contributed import GIVES_FLOATS, SHAPED, Formula, formulas_of
 from bench.cards.work.formulas import Node, NotKnown, Shape
 from bench.cards.work.moved import AS_WRITTEN, Held, bytes_moved, weights_of
+from bench.errors import Unsupported
 from bench.randomness import is_random
 
 #: Constants of up to so many numbers may be sizes, which shapes follow from.
 _SMALL = 1024
+#: What formulas and rules for shapes raise on a node that isn't as its documentation says.
+_UNFIT = (ArithmeticError, LookupError, TypeError, ValueError, NotKnown)
 
 
 @dataclass(frozen=True)
@@ -38,31 +41,58 @@ class Work:
 
 
 def work_of(path: Path, shapes: Mapping[str, Shape], held: Held = AS_WRITTEN) -> Work:
-    """The work of one query of an ONNX file whose inputs have these shapes."""
-    import onnx  # onnx: start-up
-
-    model = onnx.load(str(path), load_external_data=False)
-    for value in model.graph.input:
-        for place, size in enumerate(shapes.get(value.name, ())):
-            value.type.tensor_type.shape.dim[place].dim_value = size
-    # What the file says of tensors between is of its own sizes, not of these.
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    known = _inferred(model)
+    """The work of one query of an ONNX file whose inputs have these shapes. Raises `Unsupported`
+    where the package onnx can't read the file or infer its shapes."""
+    try:
+        model = _read(path, shapes)
+        known = _inferred(model)
+    except Exception as error:  # of many kinds; runtimes take files that the package refuses
+        raise Unsupported(f"the operations in {path.name} can't be counted: {error}") from error
     made_once = _made_once(model.graph)
     operations, unknown = 0, Counter[str]()
     for node in model.graph.node:
         formula = formulas_of(node.domain).get(node.op_type)
         if formula is not None and not made_once.isdisjoint(node.output):
             continue
-        try:
-            operations += formula(_with_shapes(node, known)) if formula else 0
-        except (KeyError, NotKnown):
-            formula = None
-        if formula is None:
+        counted = _counted(formula, _with_shapes(node, known)) if formula is not None else None
+        if counted is None:
             unknown[node.op_type] += 1
+        else:
+            operations += counted
     return Work(operations, bytes_moved(model.graph, known, held), dict(unknown))
+
+
+def _read(path: Path, shapes: Mapping[str, Shape]) -> Any:
+    """The graph with inputs of these shapes, and its small constants, from which shapes follow."""
+    import onnx  # onnx: start-up
+    from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+    model = onnx.load(str(path), load_external_data=False)
+    for value in model.graph.input:
+        if value.name in shapes:
+            dims = value.type.tensor_type.shape.dim
+            del dims[:]
+            for size in shapes[value.name]:
+                dims.add().dim_value = size
+    for tensor in model.graph.initializer:
+        if uses_external_data(tensor) and math.prod(tensor.dims) <= _SMALL:
+            load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+    # What the file says of tensors between is of its own sizes, not of these.
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return model
+
+
+def _counted(formula: Formula, node: Node) -> int | None:
+    """None where a formula doesn't fit the node: where a shape isn't known, or is of another form
+    than the operator's documentation has."""
+    try:
+        return formula(node)
+    except _UNFIT:
+        return None
 
 
 def _made_once(graph: Any) -> set[str]:
@@ -110,7 +140,7 @@ def _further(graph: Any, known: Mapping[str, Shape]) -> list[Any]:
             continue
         try:
             shapes = rule(_with_shapes(node, known))
-        except (KeyError, NotKnown):
+        except _UNFIT:
             continue
         kind = types.get(node.input[0]) or TensorProto.FLOAT
         if node.op_type in GIVES_FLOATS:

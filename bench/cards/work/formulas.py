@@ -81,20 +81,21 @@ def _pooling(node: Node) -> int:
 
 
 def einsum(node: Node) -> int:
-    """Every combination of all indices: the product of its factors, and their sum."""
+    """Every combination of the indices: a product, if there are two factors, and where one of the
+    indices is summed over, an addition. In which order three factors are multiplied, and so how
+    often, is for the runtime to choose."""
     equation = bytes(node.attributes["equation"]).decode().replace(" ", "")
-    if "." in equation:  # which sizes the dots stand for follows from other rules
-        raise NotKnown
-    left, _, right = equation.partition("->")
+    left = equation.partition("->")[0]
     terms = left.split(",")
+    if "." in equation or len(terms) > 2:  # which sizes the dots stand for follows from other rules
+        raise NotKnown
     sizes = {
         index: size
         for place, term in enumerate(terms)
         for index, size in zip(term, takes(node, place), strict=True)
     }
-    if len(terms) == 1 and set(right) == set(left):  # a transposition
-        return 0
-    return len(terms) * math.prod(sizes.values())
+    products, sums = len(terms) - 1, int(math.prod(gives(node)) < math.prod(sizes.values()))
+    return (products + sums) * math.prod(sizes.values())
 
 
 def attended(batch: int, heads: int, queries: int, keys: int, size: int, value: int) -> int:
