@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.cards.work.count import work_of
+from bench.cards.work.moved import Held
 from bench.errors import BenchError, Unsupported
 from bench.measure.listener import Listener
 from bench.measure.member import Context
@@ -14,6 +15,7 @@ from bench.measure.peaks import Peaks, peaks_of, precision_of
 from bench.measure.plan import PlannedCell
 from bench.measure.state import CellState
 from bench.record.result import Roofline
+from bench.variants import HALVES, find_variant
 
 
 class Rooflines:
@@ -34,7 +36,7 @@ class Rooflines:
             return None, ""
         planned = state.planned
         try:
-            work = work_of(_counted_in(planned), planned.cell.shapes)
+            work = work_of(_counted_in(planned), planned.cell.shapes, _held(planned))
         except BenchError as error:
             cell = planned.cell
             return None, self._tell(f"{cell.model.name} ({cell.scenario})", error)
@@ -71,6 +73,17 @@ class Rooflines:
             self._told.add(words)
             self._listener.note(words)
         return str(why)
+
+
+def _held(planned: PlannedCell) -> Held:
+    """What the graph doesn't say of how the target holds the model: the file that is counted may be
+    the fp32 one of a cell in half precision, and what is kept of a text is there before a step."""
+    runs_as = find_variant(planned.cell.variant).runs_as
+    decoder = planned.model.decoder
+    return Held(
+        float_bytes=2 if runs_as in (row.name for row in HALVES) else None,
+        state={t.output: t.input for t in decoder.state} if decoder is not None else {},
+    )
 
 
 def _counted_in(planned: PlannedCell) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.cards.work.count import Work, work_of
+from bench.cards.work.moved import Held
 from bench.errors import Unsupported
 
 FLOAT = TensorProto.FLOAT
@@ -229,3 +230,24 @@ def test_an_operator_of_somebody_else_is_not_counted_under_the_name_of_onnx_s(
     found = graph(tmp_path, nodes, (3, 3), [])
     assert found.unknown == {"Identity": 1}
     assert found.operations == 9
+
+
+def test_weights_that_are_held_in_half_precision_take_half_as_much(tmp_path: Path) -> None:
+    """A PyTorch module in bf16 is counted in its fp32 export; what it is fed stays fp32."""
+    counted(tmp_path, "MatMul", (8, 3), (3, 4))
+    found = work_of(tmp_path / "m.onnx", {"x": (8, 3)}, Held(float_bytes=2))
+    assert found.bytes == 2 * (3 * 4) + 4 * (8 * 3 + 8 * 4)
+
+
+def test_of_what_is_kept_from_step_to_step_only_the_new_part_is_written(tmp_path: Path) -> None:
+    token = helper.make_node("Concat", ["past", "x"], ["present"], axis=0)
+    takes = [helper.make_tensor_value_info(name, FLOAT, ["n", 64]) for name in ("x", "past")]
+    gives = helper.make_tensor_value_info("present", FLOAT, None)
+    made = helper.make_graph([token], "g", takes, [gives])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)]), str(path))
+    shapes, state = {"x": (1, 64), "past": (200, 64)}, {"present": "past"}
+    assert work_of(path, shapes).bytes == 4 * 64 * (1 + 200 + 201)
+    assert work_of(path, shapes, Held(state=state)).bytes == 4 * 64 * (1 + 200 + 1)
+    halved = work_of(path, shapes, Held(2, state))
+    assert halved.bytes == 4 * 64 + 2 * 64 * (200 + 1)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from test_plan import choice, model, suite
 
 from bench.backend import ModelFile
@@ -96,6 +98,24 @@ def test_a_model_without_an_onnx_file_is_told_as_that_once(
     assert why.startswith("operations are counted in an ONNX file")
     assert heard.notes == [f"{planned.cell.model.name} (offline) has no roofline: {why}"]
     assert target.asked == []
+
+
+@pytest.mark.parametrize(("variant", "item"), [("fp32", 4), ("bf16", 2), ("int8-dynamic", 4)])
+def test_weights_are_as_wide_as_the_cell_holds_them(
+    variant: str, item: int, heard: Heard, target: Target, planned: PlannedCell, tmp_path: Path
+) -> None:
+    """There is no file in bf16."""
+    path = tmp_path / "product.onnx"
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
+    gives = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    made = helper.make_graph([node], "g", [value], [gives], [weight])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)]), str(path))
+    loaded = replace(planned.model, file=replace(planned.model.file, onnx=path))
+    cell = planned.cell.model_copy(update={"variant": variant})
+    roofline, _ = found_of(replace(planned, model=loaded, cell=cell), heard)
+    assert roofline.bytes == item * 16 + 4 * 2 * 8 * 4
 
 
 def test_a_file_that_cannot_be_counted_costs_a_cell_its_roofline_alone(

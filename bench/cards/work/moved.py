@@ -31,9 +31,9 @@ _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 class Held:
     """How a runtime holds a model, where the file doesn't say that.
 
-    ``float_bytes`` is the most that a floating-point number of the weights and of the state has.
-    ``state`` has the inputs that are kept from step to step, by the outputs that are the same with
-    what the step adds.
+    ``float_bytes`` is the most that a floating-point number of the weights and of the state takes.
+    ``state`` has the inputs that are kept from step to step, by the outputs that are these with
+    what a step adds, which alone has to be written.
     """
 
     float_bytes: int | None = None
