@@ -77,29 +77,39 @@ class Shares:
 
     @property
     def limit(self) -> str:
-        """What it is nearer to, as the end of a sentence."""
-        if max(self.compute or 0.0, self.memory) > 1:
-            return (
-                ": above the measured peak, through an algorithm with fewer operations (such as "
-                "Winograd's), or because other programs disturbed the measurement of the peak"
-            )
+        """What it is nearer to, as the end of a sentence; above a peak, how that can be."""
+        above = []
+        if self.compute is not None and self.compute > 1:
+            above.append("an algorithm needs fewer operations (such as Winograd's)")
+        if self.memory > 1:
+            above.append("caches keep data from query to query (such as weights)")
+        if above:
+            reasons = ", or ".join((*above, "other programs disturbed the measurement of the peak"))
+            return f": above the measured peak, because {reasons}"
         if self.compute is None:
             return ""
         return f": closer to {'compute' if self.compute > self.memory else 'memory'}-bound"
 
 
 def shares_of(record: Record) -> Shares | None:
-    """The work of a query over its median time, over the peaks; None where there is no roofline."""
-    if record.roofline is None or record.latency is None or record.simulated:
+    """The work of a query over its time, over the peaks; None where there is no roofline."""
+    query_s = _query_s(record)
+    if record.roofline is None or query_s is None or record.simulated:
         return None
     line = record.roofline
-    queries = record.invocations[0].queries_per_call if record.invocations else 1
-    query_s = record.latency.median_ns.value / queries / 1e9
     peak, known = line.peak_operations_per_s, line.peak_of or record.cell.variant == DEFAULT
     return Shares(
         compute=line.operations / query_s / peak if peak is not None and known else None,
         memory=line.bytes / query_s / line.peak_bytes_per_s,
     )
+
+
+def _query_s(record: Record) -> float | None:
+    """The median time of a query; of a rate the time that it leaves for each, since queries that
+    wait or run side by side take longer."""
+    if record.cell.is_rate:
+        return record.cell.batch / record.throughput.value if record.throughput else None
+    return record.latency.median_ns.value / 1e9 if record.latency else None
 
 
 def roofline_notes(records: Sequence[Record]) -> list[str]:

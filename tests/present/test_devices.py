@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from compared_runs import in_memory
 from fake_records import TEACHER, a_cell, a_failed_check, a_record, estimate
 
@@ -179,7 +180,7 @@ def with_roofline(variant: str = "fp32", **unknown: int) -> Record:
         peak_bytes_per_s=2e11,
     )
     cell = a_cell(TEACHER, "x:cuda:0", "offline", 8, variant=variant)
-    return a_record(cell, 100_000, roofline=line)
+    return a_record(cell, 100_000, roofline=line, throughput=estimate(8 / 100e-6))
 
 
 def test_a_roofline_is_told_as_shares_of_what_the_target_reached() -> None:
@@ -189,10 +190,19 @@ def test_a_roofline_is_told_as_shares_of_what_the_target_reached() -> None:
     ) in shown(with_roofline())
 
 
-def test_several_queries_of_a_call_are_as_much_work_each() -> None:
+def test_the_share_of_a_rate_is_that_of_all_its_queries_however_long_one_takes() -> None:
+    """Queries that wait for others, as a server's, or run beside them."""
     record = with_roofline()
-    streams = tuple(i.model_copy(update={"queries_per_call": 2}) for i in record.invocations)
-    assert "40% of the measured peak" in shown(record.model_copy(update={"invocations": streams}))
+    beside = record.model_copy(update={"throughput": estimate(2 * 8 / 100e-6)})
+    assert "40% of the measured peak" in shown(beside)
+    cell = a_cell(TEACHER, "x:cuda:0", "server", latency_bound_ns=10**8)
+    waiting = a_record(cell, 5e6, roofline=record.roofline, throughput=estimate(1 / 100e-6))
+    assert "server batch 1: 20% of the measured peak" in shown(waiting)
+
+
+def test_the_share_of_a_latency_is_that_of_its_median() -> None:
+    record = a_record(a_cell(TEACHER, "x:cuda:0"), 50_000, roofline=with_roofline().roofline)
+    assert "batch 1: 40% of the measured peak" in shown(record)
 
 
 def test_other_precisions_are_not_held_against_a_peak_of_fp32() -> None:
@@ -239,10 +249,21 @@ def test_operators_that_were_not_counted_are_named() -> None:
     assert "closer to memory-bound (not counted: 3 Twist)." in text
 
 
-def test_a_share_above_a_peak_is_told_for_what_it_is() -> None:
+@pytest.mark.parametrize(
+    ("peak", "share", "how"),
+    [
+        ("peak_operations_per_s", "200% of the measured peak", "an algorithm needs fewer"),
+        ("peak_bytes_per_s", "at least 600% of the measured copy bandwidth", "caches keep data"),
+    ],
+)
+def test_a_share_above_a_peak_is_told_for_what_it_is(peak: str, share: str, how: str) -> None:
     record = with_roofline()
-    low = record.roofline.model_copy(update={"peak_operations_per_s": 1e13})  # type: ignore[union-attr]
+    line = record.roofline
+    assert line is not None
+    low = line.model_copy(update={peak: getattr(line, peak) / 10})
     text = shown(record.model_copy(update={"roofline": low}))
-    assert "200% of the measured peak of matrix products" in text
-    assert "above the measured peak" in text
+    assert share in text
+    assert f"above the measured peak, because {how}" in text
+    assert ", or other programs disturbed the measurement of the peak" in text
     assert "closer" not in text
+    assert ("caches" in text) != ("algorithm" in text)
