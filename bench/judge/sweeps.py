@@ -31,7 +31,8 @@ def _sentence(sweep: Swept, margin: float, confidence: float) -> str:
     if len(rates) > 1:
         knee = find_knee(rates, margin, confidence)
         measured = f"(measured: {', '.join(map(str, sorted(rates)))})"
-        parts.insert(0, f"{_knee(knee, sweep)} {measured}")
+        found = _rising(knee, sweep) if knee.batch == max(rates) else _knee(knee, sweep)
+        parts.insert(0, f"{found} {measured}")
     if not parts:
         return ""
     cell = sweep.largest.cell
@@ -47,6 +48,14 @@ def sweep_end(end: SweepEnd) -> str:
 def _rate(sweep: Swept, batch: int) -> str:
     found = sweep.batches[batch].throughput
     return rate(found.value if found else None)
+
+
+def _rising(knee: Knee, sweep: Swept) -> str:
+    """Of a sweep that memory, a failure or its limits ended before throughput levelled off."""
+    return (
+        f"no knee was reached: throughput still rises at batch {knee.batch}, the largest measured, "
+        f"to {_rate(sweep, knee.batch)}"
+    )
 
 
 def _knee(knee: Knee, sweep: Swept) -> str:

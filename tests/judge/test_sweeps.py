@@ -88,10 +88,25 @@ def test_what_the_best_batch_may_bring_more_is_counted_from_the_knee() -> None:
 
 
 def test_a_knee_that_is_the_best_batch_says_so() -> None:
-    two = [a_batch(n, r, t) for t in ("x:cpu", "y:cpu") for n, r in ((1, 1e3), (2, 2e3))]
-    said = sweep_sentences(a_run(two))
+    three = [
+        a_batch(n, r, t) for t in ("x:cpu", "y:cpu") for n, r in ((1, 1e3), (2, 2e3), (4, 1e3))
+    ]
+    said = sweep_sentences(a_run(three))
     assert len(said) == 2
     assert "on y:cpu, offline: the knee is at batch 2, 2.00 k/s: no smaller batch" in said[1]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_throughput_that_still_rises_at_the_largest_batch_has_no_knee(failed: bool) -> None:
+    """A larger one that failed, didn't fit or wasn't measured may be better."""
+    rising = [a_batch(n, r) for n, r in ((1, 1e3), (2, 2e3))]
+    if failed:
+        larger = a_batch(4, 3e3)
+        rising.append(larger.model_copy(update={"status": "failed", "invocations": ()}))
+    assert sweep_sentences(a_run(rising)) == [
+        "fashion-teacher on x:cuda:0, offline: no knee was reached: throughput still rises at "
+        "batch 2, the largest measured, to 2.00 k/s (measured: 1, 2)."
+    ]
 
 
 def test_batches_that_were_named_are_no_sweep_nor_is_a_single_one() -> None:
