@@ -39,7 +39,7 @@ from bench.measure.scoring import Score, Turn, in_turns, prediction_name, score,
 from bench.measure.starting import Room
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
-from bench.measure.sweep import next_cells
+from bench.measure.sweep import next_cells, to_share
 from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
@@ -108,8 +108,8 @@ class Measuring:
         self._under_way: Sequence[CellState] = ()  #: the group that is measured, or was last
         done = {record.cell_id for record in outcome.records}
         self.todo = [p for p in prepared.plan.cells if p.cell.id not in done]
-        self._total = len(prepared.plan.cells)
         self._planned = {planned.cell.id for planned in prepared.plan.cells}
+        self._total = len(self._planned | done)  # larger batches of sweeps are not planned
         taken = [one.index for one in stored.invocations] if stored is not None else []
         # Of all cells: the samples of a generation are one file, and a new one must not replace it.
         self._first_generation = max(taken, default=-1) + 1
@@ -122,12 +122,13 @@ class Measuring:
         todo = {planned.cell.id for planned in self.todo}
         metered = todo | self._unmetered() if self.store.keeps_raw else set()
         self.forecaster = forecaster_of(prepared, todo, metered)
-        self.run_budget = Budget(
-            self.suite.budget_s, sum(_sizes(prepared.plan, todo)), self._measuring_s
-        )
+        shared = to_share([*self.todo, *next_cells(prepared.plan, outcome.records)])
+        self.run_budget = Budget(self.suite.budget_s, shared, self._measuring_s)
 
     def run(self) -> None:
-        self.listener.run_started([planned.cell for planned in self.todo], self.store.path)
+        # An earlier part of this run may have begun sweeps that go on.
+        due = [*self.todo, *next_cells(self.prepared.plan, self.outcome.records)]
+        self.listener.run_started([planned.cell for planned in due], self.store.path)
         self.listener.forecast(self._expected())
         for words in (*self._crowded(), *self.forecaster.too_short()):
             self.listener.note(words)
@@ -140,6 +141,12 @@ class Measuring:
         for group in self.prepared.plan.groups():
             self._together([p for p in group if p.cell.id in todo | unmetered], todo)
         while further := next_cells(self.prepared.plan, self.outcome.records):
+            if self.run_budget.is_spent(self._apart_s()):
+                self.listener.note(
+                    f"the budget of {self.suite.budget_s:g} s is spent, so no larger batches are "
+                    "measured. Resume the run, or give a longer --budget, to go further."
+                )
+                break
             self._total += len(further)
             self._together(further, {planned.cell.id for planned in further})
         self._check_sums()
@@ -149,6 +156,11 @@ class Measuring:
     def _measuring_s(self) -> float:
         """How long the run has taken, without scoring and energy."""
         return self.account.total_s - self.account.scoring_s - self.account.metering_s
+
+    def _apart_s(self, states: Sequence[CellState] = ()) -> float:
+        """What scoring and the energy took so far, and will still take."""
+        taken_s = self.account.scoring_s + self.account.metering_s
+        return taken_s + self.forecaster.to_score_s + self.forecaster.to_meter_s(states)
 
     def _to_score(self) -> int:
         """How many models are still to be scored on a target."""
@@ -285,9 +297,7 @@ class Measuring:
 
     def _measure(self, states: Sequence[CellState]) -> None:
         self.forecaster.began()
-        apart_s = self.account.scoring_s + self.forecaster.to_score_s
-        apart_s += self.account.metering_s + self.forecaster.to_meter_s(states)
-        allowance = self.run_budget.allowance(len(states), apart_s)
+        allowance = self.run_budget.allowance(len(states), self._apart_s(states))
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:
             try_out(state, self._context(state.planned))

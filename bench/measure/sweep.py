@@ -14,6 +14,14 @@ from bench.stats.sweep import has_levelled_off
 
 #: No sweep goes on beyond: an accelerator's largest useful batch of the smallest models lies below.
 MOST_BATCH = 65_536
+#: So many batches share what a run's budget has for a sweep: 1 to 128. Our choice; few sweeps are
+#: longer, and those end where the budget does.
+_USUAL_BATCHES = 8
+
+
+def to_share(cells: Sequence[PlannedCell]) -> int:
+    """Among how many cells a run's budget is shared, with those that sweeps will add."""
+    return sum(_USUAL_BATCHES if p.sweeps else 1 for p in cells if p.refused is None)
 
 
 def next_cells(plan: Plan, records: Sequence[Record]) -> list[PlannedCell]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from fake_records import a_cell
+from test_batch_sweep import a_plan
 
 from bench.errors import SpecError
 from bench.measure.pace.budget import KEPT_SHARE, Budget
 from bench.measure.pace.stops import stops
 from bench.measure.scoring import in_turns
+from bench.measure.sweep import to_share
 from bench.spec import QUICK, THOROUGH, Suite, make_suite, with_flags
 
 OVERVIEW: dict[str, Any] = {"goal": "overview", "min_invocations": 3, "budget_s": 85.0}
@@ -125,6 +129,20 @@ def test_groups_share_a_budget_by_their_cells_and_scoring_and_energy_count_apart
 
 def test_without_a_budget_no_group_is_ever_late() -> None:
     assert math.isinf(Budget(None, 3, lambda: 1e9).allowance(3, 0.0).left_s())
+
+
+def test_a_budget_is_spent_when_nothing_is_left_beside_scoring_and_energy() -> None:
+    now = [60.0]
+    budget = Budget(100.0, 3, lambda: now[0])
+    assert not budget.is_spent(apart_s=30.0)
+    assert budget.is_spent(apart_s=36.0), "a twentieth is kept for the end"
+    assert not Budget(None, 3, lambda: 1e9).is_spent(0.0)
+
+
+def test_a_sweep_has_a_share_of_the_budget_for_each_of_its_usual_batches(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, scenarios=("single-stream", "offline"))
+    assert to_share(plan.cells) == 1 + 8
+    assert to_share([replace(planned, refused=SpecError("no")) for planned in plan.cells]) == 0
 
 
 def test_who_says_how_sure_to_be_gets_no_overview() -> None:

@@ -1,4 +1,5 @@
-"""A batch that memory can't hold ends its sweep, and fails nothing."""
+"""What ends a sweep that is measured: a batch that memory can't hold, which fails nothing; or the
+budget of its run."""
 
 from __future__ import annotations
 
@@ -31,20 +32,30 @@ class Listener:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.finished: list[int] = []
+        self.begun: list[int] = []
 
     def note(self, words: str) -> None:
         self.notes.append(words)
+
+    def run_started(self, cells: Any, path: Path) -> None:
+        self.begun = [cell.batch for cell in cells]
+
+    def forecast(self, expected: Any) -> None:
+        pass
 
     def cell_finished(self, record: Any, number: int, total: int) -> None:
         self.finished.append(total)
 
 
-def begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Measuring, PlannedCell]:
+def begun(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, took_s: float = 0.0, **settings: Any
+) -> tuple[Measuring, PlannedCell]:
     """A run whose first batch is measured and stored, and the cell of the second."""
-    plan = a_plan(folder)
+    plan = a_plan(folder, **settings)
     (first,) = plan.cells
     records = [measured(first, 1e6, throughput=estimate(1e3))]
-    prepared: Any = SimpleNamespace(plan=plan, account=None, reports={}, launcher=None)
+    account = SimpleNamespace(total_s=took_s, scoring_s=0.0, metering_s=0.0)
+    prepared: Any = SimpleNamespace(plan=plan, account=account, reports={}, launcher=None)
     outcome: Any = SimpleNamespace(records=records)
     header = a_header([first.cell], suite=plan.suite, keeps_raw=True)
     store = RunStore.create(folder / "results", header)
@@ -114,3 +125,40 @@ def test_any_other_failure_is_a_failed_row_and_so_is_the_first_batch_without_mem
     measuring.finish(failed(first, OutOfMemory("no room at all.")))
     assert [record.status for record in measuring.outcome.records] == ["ok", "failed", "failed"]
     assert all(record.sweep_end is None for record in measuring.outcome.records)
+
+
+@pytest.mark.parametrize(("took_s", "batches"), [(1.0, [2, 4, 8]), (9.6, [])])
+def test_a_sweep_goes_on_in_a_later_part_of_its_run_until_its_budget_is_spent(
+    took_s: float, batches: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A twentieth is kept for the end."""
+    settings = {"budget_s": 10.0, "accuracy": False}
+    measuring, _ = begun(tmp_path, monkeypatch, took_s, **settings)
+    asked: list[int] = []
+
+    def together(group: Any, todo: Any) -> None:
+        for planned in group:
+            asked.append(planned.cell.batch)
+            call_ns = 1e6 * max(1, planned.cell.batch / 4)
+            measuring.outcome.records.append(measured(planned, call_ns))
+
+    monkeypatch.setattr(measuring, "_together", together)
+    measuring.run()
+    assert asked == batches
+    listener: Any = measuring.listener
+    assert listener.begun == [2], "which is what is left to do"
+    words = "the budget of 10 s is spent, so no larger batches are measured."
+    assert [note.startswith(words) for note in listener.notes] == ([] if batches else [True])
+
+
+def test_the_batches_of_an_earlier_part_of_a_run_count_among_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring, second = begun(tmp_path, monkeypatch)
+    measuring.outcome.records.append(measured(second, 1e6))
+    store, prepared, outcome = measuring.store, measuring.prepared, measuring.outcome
+    later = Measuring(OpenRun(prepared, store, None, measuring.listener, outcome))
+    (third,) = next_cells(prepared.plan, outcome.records)
+    later.finish(failed(third, Unsupported("no such shape.")))
+    listener: Any = later.listener
+    assert listener.finished == [2], "this one is added to them where it is measured"

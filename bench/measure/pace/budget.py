@@ -37,5 +37,12 @@ class Budget:
         share = cells / max(self._cells, cells)
         self._cells -= cells
         began_s = self._clock()
-        mine_s = share * max(0.0, self._seconds - began_s - apart_s)
+        mine_s = share * self._left_s(apart_s)
         return Allowance(lambda: mine_s - (self._clock() - began_s), mine_s / cells)
+
+    def is_spent(self, apart_s: float) -> bool:
+        """Whether nothing is left for what doesn't have to be measured."""
+        return self._left_s(apart_s) <= 0
+
+    def _left_s(self, apart_s: float) -> float:
+        return max(0.0, self._seconds - self._clock() - apart_s)
