@@ -39,7 +39,7 @@ from bench.measure.scoring import Score, Turn, in_turns, prediction_name, score,
 from bench.measure.starting import Room
 from bench.measure.state import CellState
 from bench.measure.static_form import in_static_form
-from bench.measure.sweep import next_cells, to_share
+from bench.measure.sweep import larger_batches, next_cells, to_share
 from bench.measure.taken import as_answered
 from bench.record.assemble import OTHER_SHAPES, Evidence, assemble
 from bench.record.facts import CellFacts, ToldPlacement, Witness
@@ -140,6 +140,8 @@ class Measuring:
                 self.finish(CellState(planned, failure=planned.refused, stop="failed"))
         for group in self.prepared.plan.groups():
             self._together([p for p in group if p.cell.id in todo | unmetered], todo)
+        for group in larger_batches(self.prepared.plan, self.outcome.records, unmetered):
+            self._together(group, todo)
         while further := next_cells(self.prepared.plan, self.outcome.records):
             if self.run_budget.is_spent(self._apart_s()):
                 self.listener.note(

@@ -5,7 +5,7 @@ Which batch comes next follows from the records alone, so a run that is gone on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bench.measure.plan import Plan, PlannedCell, at_batch
 from bench.record.result import Record
@@ -42,6 +42,22 @@ def next_cells(plan: Plan, records: Sequence[Record]) -> list[PlannedCell]:
         if found:
             return found
     return []
+
+
+def larger_batches(
+    plan: Plan, records: Sequence[Record], cell_ids: Collection[str]
+) -> list[list[PlannedCell]]:
+    """The cells of sweeps that are not planned, but have records and are among these; those of
+    equal batches together."""
+    groups: dict[int, list[PlannedCell]] = {}
+    sweeps = swept([record for record in records if record.cell_id in cell_ids])
+    for planned in plan.cells:
+        sweep = sweeps.get(Swept.key_of(planned.cell)) if planned.sweeps else None
+        for batch in sweep.batches if sweep is not None else ():
+            if batch != planned.cell.batch:
+                found = at_batch(plan.suite, planned, batch)
+                groups.setdefault(batch, []).extend([found] if found is not None else [])
+    return [group for _, group in sorted(groups.items())]
 
 
 def _is_over(sweep: Swept, margin: float, confidence: float) -> bool:

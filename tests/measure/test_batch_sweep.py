@@ -12,7 +12,7 @@ from test_plan import choice, model, suite
 from bench.errors import SpecError
 from bench.measure import plan as planning
 from bench.measure.plan import Plan, PlannedCell, make_plan
-from bench.measure.sweep import next_cells
+from bench.measure.sweep import larger_batches, next_cells
 from bench.record.result import Failure, Record, SweepEnd
 from bench.spec import make_suite, with_flags
 
@@ -95,6 +95,19 @@ def test_a_sweep_that_ran_out_of_memory_or_failed_does_not_go_on(tmp_path: Path)
     assert next_cells(plan, [ended]) == []
     failed = measured(first, 1e6, status="failed", stop="failed")
     assert next_cells(plan, [failed]) == []
+
+
+def test_batches_that_were_measured_are_found_again_by_their_cells(tmp_path: Path) -> None:
+    """Such as those whose energy an interrupt left unread."""
+    plan = a_plan(tmp_path, "a", "b")
+    records, asked = [], list(plan.cells)
+    while asked and asked[0].cell.batch <= 4:
+        records += [measured(planned, 1e6) for planned in asked]
+        last, asked = asked, next_cells(plan, records)
+    wanted = {record.cell_id for record in records if record.cell.batch != 2}
+    (found,) = larger_batches(plan, records, wanted)
+    assert [planned.cell for planned in found] == [planned.cell for planned in last]
+    assert larger_batches(plan, records, set()) == []
 
 
 def test_no_sweep_goes_on_for_ever(tmp_path: Path) -> None:

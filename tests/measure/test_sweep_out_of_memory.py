@@ -162,3 +162,18 @@ def test_the_batches_of_an_earlier_part_of_a_run_count_among_all(
     later.finish(failed(third, Unsupported("no such shape.")))
     listener: Any = later.listener
     assert listener.finished == [2], "this one is added to them where it is measured"
+
+
+def test_a_larger_batch_whose_energy_was_not_read_gets_it_in_a_later_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"energy": True, "accuracy": False}
+    measuring, second = begun(tmp_path, monkeypatch, **settings)
+    flat = measured(second, 2e6)
+    measuring.outcome.records.append(flat)
+    again: list[str] = []
+    monkeypatch.setattr(
+        measuring, "_together", lambda group, todo: again.extend(p.cell.id for p in group)
+    )
+    measuring.run()
+    assert again == [record.cell_id for record in measuring.outcome.records]
