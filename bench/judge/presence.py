@@ -14,8 +14,11 @@ from bench.errors import Unavailable
 from bench.judge.alike import READABLE, values_of
 from bench.judge.finding import Finding, Limits, Outcome
 from bench.judge.matching import Match, Matched, Side, sides
+from bench.judge.sweeps import sweep_end
 from bench.numbers import NAME_LIMIT, counted, printable
 from bench.record.result import Record
+from bench.record.sweeps import Swept
+from bench.spec import AUTO
 from bench.store.files import resuming
 from bench.store.run import StoredRun
 
@@ -91,14 +94,36 @@ def _only_before(side: Side, matched: Matched, limits: Limits) -> Finding:
     if side.record is None or side.record.standing not in _WORKED:
         words = "missing from this run; the baseline has no figures for it either."
         return Finding("ran", cell, Outcome.SKIPPED, words)
-    renamed = _renamed(side, matched)
-    if renamed:
+    swept_to, renamed = _swept_to(side, matched), _renamed(side, matched)
+    if swept_to is not None and swept_to.sweep_end is None:
+        # How far it goes is no promise: it ends where throughput stops rising, which noise moves.
+        words = f"not measured: this run's sweep over the batch ended at {swept_to.cell.batch}."
+        return Finding("ran", cell, Outcome.SKIPPED, words)
+    if swept_to is not None and swept_to.sweep_end is not None:
+        end = sweep_end(swept_to.sweep_end)
+        words, advice = f"missing from this run, whose sweep over the batch {end}.", _WITHOUT_IT
+    elif renamed:
         words = f"missing from this run, which has the same model as {renamed}."
         advice = "If it was renamed, write the baseline again, or use"
     else:
         words, advice = "missing from this run.", _WITHOUT_IT
     # Of two revisions that were measured in one run there is no baseline to write.
     return _missing(cell, limits, words, "Use" if any(matched.names) else advice)
+
+
+def _swept_to(side: Side, matched: Matched) -> Record | None:
+    """The largest batch of the run's sweep that ended before the batch of a cell; None where the
+    run swept no such cells, or further."""
+    sweep = Swept.key_of(side.cell)
+    ours = [
+        match.b.record
+        for match in matched.matches
+        if match.b.record is not None
+        and match.b.run.header.suite.batch == AUTO
+        and Swept.key_of(match.a.cell) == sweep
+    ]
+    largest = max(ours, key=lambda record: record.cell.batch, default=None)
+    return largest if largest is not None and largest.cell.batch < side.cell.batch else None
 
 
 def _renamed(side: Side, matched: Matched) -> str:

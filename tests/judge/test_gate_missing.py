@@ -22,7 +22,7 @@ from bench.present.ci.base import Subject
 from bench.present.ci.junit import junit_text
 from bench.present.ci.markdown import markdown_text
 from bench.present.gate import gate_json, gate_text, summary
-from bench.record.result import Record
+from bench.record.result import Failure, Record, SweepEnd
 from bench.spec import QUICK, Suite, with_flags
 from bench.stats.verdict import Verdict
 
@@ -107,6 +107,41 @@ def test_a_renamed_model_with_other_settings_was_not_renamed() -> None:
     instead = steady(a_cell(other, "x:cpu", threads=4))
     found = only(gate([steady(X), steady(lost)], [steady(X), instead]), Outcome.MISSING)
     assert found.words == "missing from this run."
+
+
+def swept(*batches: int, **last: Any) -> list[Record]:
+    """A batch of each size, with changes to the last."""
+    cells = [a_cell(TEACHER, "x:cpu", "offline", batch) for batch in batches]
+    records = [steady(cell, 1e5 * cell.batch) for cell in cells]
+    return [*records[:-1], records[-1].model_copy(update=last)]
+
+
+AUTO_BATCH = Suite(models=(TEACHER.name,), scenarios=("offline",), batch="auto")
+
+
+def test_a_sweep_that_ends_earlier_has_lost_nothing() -> None:
+    """Noise moves its end: it would fail a run at random."""
+    judgement = gate(swept(1, 2, 4, 8, 16), swept(1, 2, 4), suite=AUTO_BATCH)
+    assert judgement.decision is Decision.PASS
+    assert [f.cell.batch for f in judgement.of(Outcome.SKIPPED)] == [8, 16]
+    words = "not measured: this run's sweep over the batch ended at 4."
+    assert {finding.words for finding in judgement.of(Outcome.SKIPPED)} == {words}
+
+
+def test_a_sweep_that_memory_ends_earlier_has_lost_what_no_longer_fits() -> None:
+    failure = Failure(kind="out-of-memory", message="no room")
+    end = SweepEnd(batch=8, failure=failure)
+    found = gate(swept(1, 2, 4, 8), swept(1, 2, 4, sweep_end=end), suite=AUTO_BATCH)
+    missing = only(found, Outcome.MISSING)
+    assert missing.words == (
+        "missing from this run, whose sweep over the batch ends at 8: out of memory."
+    )
+
+
+def test_a_batch_within_a_sweep_and_one_that_was_named_are_missed() -> None:
+    for now, suite in ((swept(1, 4), AUTO_BATCH), (swept(1), Suite(batch=(1,)))):
+        judgement = gate(swept(1, 2, 4), now, suite=suite)
+        assert 2 in [finding.cell.batch for finding in judgement.of(Outcome.MISSING)]
 
 
 def test_what_the_baseline_has_no_figures_of_can_not_be_lost() -> None:
