@@ -21,12 +21,12 @@ from bench.files import irregular
 from bench.record.block import CANARY
 from bench.record.facts import CellFacts
 from bench.record.header import RunHeader
-from bench.record.windows import IDLE
+from bench.record.windows import IDLE, Window
 from bench.store import columnar, outputs
 from bench.store.columnar import Unreadable
 from bench.store.derive import invocations_used
 from bench.store.find import ENERGY, FACTS, HEADER, INVOCATIONS, RECORDS, RESUMES, WORKERS
-from bench.store.raw import read_raw
+from bench.store.raw import RawFacts, read_raw
 from bench.store.run import StoredRun
 from bench.store.samples import by_invocation, read_rows, sample_files
 
@@ -88,8 +88,7 @@ def copy_run(run: StoredRun, folder: Path, header: RunHeader) -> None:
         facts = [raw.cells.get(record.cell_id) for record in run.records]
         _write_lines(folder / WORKERS, [one.model_dump_json() for one in told if one])
         _write_lines(folder / FACTS, [one.model_dump_json() for one in facts if one])
-        kept = [one for one in raw.energy if one.cell_id in {*finished, IDLE}]
-        if kept:
+        if kept := _windows_used(run, raw):
             _write_lines(folder / ENERGY, [one.model_dump_json() for one in kept])
         _copy_outputs(run, [one for one in facts if one], folder)
     text = header.model_dump_json(indent=1)
@@ -97,6 +96,15 @@ def copy_run(run: StoredRun, folder: Path, header: RunHeader) -> None:
     for file in sample_files(run.path):
         _copy_samples(file, folder / "samples" / file.name, run)
     _copy_predictions(run, folder)
+
+
+def _windows_used(run: StoredRun, raw: RawFacts) -> list[Window]:
+    """Those of records that have an energy, and the idle ones of their rounds. A record has none
+    before the last round of its group."""
+    metered = {record.cell_id for record in run.records if record.energy}
+    rounds = {window.index for window in raw.energy if window.cell_id in metered}
+    wanted = {*metered, IDLE}
+    return [one for one in raw.energy if one.index in rounds and one.cell_id in wanted]
 
 
 def _copy_samples(source: Path, target: Path, run: StoredRun) -> None:

@@ -21,6 +21,8 @@ from bench.present.publication.check import check, compare_table
 from bench.present.publication.files import digests
 from bench.present.publication.write import Manifest, publish
 from bench.record.differing import Problem
+from bench.record.windows import IDLE
+from bench.store.raw import read_raw
 from bench.store.run import read_run
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
@@ -366,6 +368,27 @@ def test_a_run_that_was_stopped_is_published_with_what_it_has_and_says_what_is_m
     again = publish([read_run(run)], tmp_path / "again", "x")
     assert again == []
     assert digests(tmp_path / "again") == digests(folder)
+
+
+@pytest.mark.parametrize("without", [1, 3])
+def test_windows_of_a_group_that_was_stopped_among_them_stay_behind(
+    without: int, tmp_path: Path
+) -> None:
+    """Its records have no energy yet: of another group that was measured before, they have."""
+    path = measured_run(tmp_path)
+    records = [json.loads(line) for line in (path / "records.jsonl").read_text().splitlines()]
+    metered = [record for record in records if record["energy"]]
+    assert len(metered) == 3
+    for record in metered[:without]:
+        record |= {"energy": [], "energy_by_other_kind": []}
+    text = "".join(f"{json.dumps(record)}\n" for record in records)
+    (path / "records.jsonl").write_text(text)
+    folder = tmp_path / "p"
+    assert publish([read_run(path)], folder, "x") == []
+    assert found(folder) == []
+    windows = [window for run in folder.glob("runs/*") for window in read_raw(read_run(run)).energy]
+    kept = {record["cell_id"] for record in metered[without:]}
+    assert {window.cell_id for window in windows} == (kept | {IDLE} if kept else set())
 
 
 def test_a_foreign_record_has_to_fit_its_id(run: Path) -> None:
