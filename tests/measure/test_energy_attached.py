@@ -17,10 +17,11 @@ from bench.machine.wall import MeterFile
 from bench.measure.energy.attach import attach, with_readings
 from bench.present.publication.check import check
 from bench.present.publication.write import publish
+from bench.record.result import Record
 from bench.record.windows import IDLE
 from bench.store.raw import read_raw
 from bench.store.run import read_run
-from bench.store.write import resume_run
+from bench.store.write import RunStore, resume_run
 
 BEGAN = "2026-11-28T08:00:00.000+00:00"
 BEGAN_S = datetime(2026, 11, 28, 8, tzinfo=UTC).timestamp()
@@ -141,6 +142,8 @@ def test_a_file_that_is_attached_again_has_nothing_new_for_a_window_with_a_gap(
         "\n".join(x for x in lines if not "08:00:00.4" < x[11:21] < "08:00:02.9") + "\n"
     )
     first = sum(w.index == 0 for w in windows)
+    found = attach(run, MeterFile(path))
+    assert sum(found.invalid.values()) == len(windows) - first, "for records that lack the others"
     with pytest.raises(SpecError) as raised:
         attach(run, MeterFile(path))
     assert str(raised.value).startswith(
@@ -148,6 +151,31 @@ def test_a_file_that_is_attached_again_has_nothing_new_for_a_window_with_a_gap(
         f"already, and it gives none to the others (all {len(windows) - first}: "
     )
     assert "--wall-offset" not in str(raised.value), "its clock is right"
+
+
+def test_a_file_is_attached_again_where_the_disk_was_full_before_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measured_run(tmp_path)
+    file = MeterFile(meter(tmp_path / "m.csv", lambda s: 200.0))
+    append, written = RunStore.append_record, list[str]()
+
+    def full(store: RunStore, record: Record) -> None:
+        if written:
+            raise SpecError("the disk is full")
+        written.append(record.cell_id)
+        append(store, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "append_record", full)
+        with pytest.raises(SpecError, match="the disk is full"):
+            attach(run, file)
+    found = attach(run, file)
+    walls = [e for r in read_run(run).records for e in r.energy if e.scope == "wall"]
+    assert all(energy.meters == ("m.csv",) for energy in walls)
+    assert len(walls) == len(found.records) == 3
+    with pytest.raises(SpecError, match=r"m\.csv in every window"):
+        attach(run, file)
 
 
 def test_the_command_prints_the_energies_and_how_many_windows_have_one(tmp_path: Path) -> None:

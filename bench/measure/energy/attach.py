@@ -23,7 +23,7 @@ from bench.stats.metered import Metered
 from bench.store.derive import derived
 from bench.store.raw import read_raw
 from bench.store.run import read_run
-from bench.store.write import RunStore, resume_run
+from bench.store.write import resume_run
 
 _WALL: Scope = "wall"
 
@@ -52,15 +52,17 @@ def attach(run: Path, file: MeterFile) -> Attached:
         windows = [window for window in taken if not window.failed]
         _check(store.path, windows, name)
         due = [window for window in windows if not _is_covered(window, name)]
-        if not due:
-            raise SpecError(f"{store.path} already has readings of {name} in every window.")
         filled = [with_readings(window, readings, name) for window in due]
         reasons = [_why_none(window, name) for window in filled]
-        if all(reasons):
-            raise SpecError(_nothing_new(file, readings, windows, due, reasons))
-        store.append_energy(filled)
+        if not (useless := all(reasons)):
+            store.append_energy(filled)
         # Also of a cell none of whose windows was taken: it has the idle ones of its rounds.
-        records = _records_again(store, {window.cell_id for window in taken})
+        records = _records_again(store.path, {window.cell_id for window in taken})
+        # Whoever was stopped behind the windows left records that don't know of them.
+        if useless and _at_the_wall(records) <= _at_the_wall(stored.records):
+            raise SpecError(_nothing_new(file, store.path, readings, windows, due, reasons))
+        for record in records:
+            store.append_record(record)
     finally:
         store.close()
     reasons += [_why_none(window, name) for window in windows if _is_covered(window, name)]
@@ -113,6 +115,7 @@ def _check(path: Path, windows: Sequence[Window], meter: str) -> None:
 
 def _nothing_new(
     file: MeterFile,
+    run: Path,
     readings: Sequence[tuple[float, float]],
     windows: Sequence[Window],
     due: Sequence[Window],
@@ -120,6 +123,8 @@ def _nothing_new(
 ) -> str:
     """Why no window that had no energy gets one. Where others have theirs from this meter, its
     clock is right."""
+    if not due:
+        return f"{run} already has readings of {file.path.name} in every window."
     covered = len(windows) - len(due)
     if not covered:
         return _covers_none(file, readings, due, reasons)
@@ -148,12 +153,19 @@ def _covers_none(
     )
 
 
-def _records_again(store: RunStore, cell_ids: set[str]) -> list[Record]:
+def _records_again(run: Path, cell_ids: set[str]) -> list[Record]:
     """New records of these cells, from all that is stored."""
-    found = [r for r in derived(read_run(store.path)).run.records if r.cell_id in cell_ids]
-    for record in found:
-        store.append_record(record)
-    return found
+    return [r for r in derived(read_run(run)).run.records if r.cell_id in cell_ids]
+
+
+def _at_the_wall(records: Sequence[Record]) -> set[tuple[str, tuple[int, ...]]]:
+    """The rounds of which each record has an energy at the wall."""
+    return {
+        (record.cell_id, tuple(one.index for one in energy.rounds))
+        for record in records
+        for energy in record.energy
+        if energy.scope == _WALL
+    }
 
 
 def _unix_s(began_at: str) -> float:
