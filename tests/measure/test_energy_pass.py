@@ -570,15 +570,20 @@ def clock(seconds: float) -> str:
     return repr(time.time() + seconds)
 
 
-def test_a_meter_s_file_is_aligned_by_the_time_of_day(tmp_path: Path) -> None:
+def test_a_meter_s_file_is_aligned_by_the_time_of_day_at_which_a_window_began(
+    tmp_path: Path,
+) -> None:
+    """Whatever the clock is when the file is read: it may have been set since."""
     path = tmp_path / "m.csv"
-    path.write_text("".join(f"{clock(s)},{40 + s}\n" for s in range(-5, 6)))
-    began = time.perf_counter_ns()
-    trace = FileMeter(MeterFile(path)).series(began).trace(began, began + 2 * 10**9)
+    path.write_text("".join(f"2026-11-28T08:00:{20 + s},{40 + s}\n" for s in range(-5, 6)))
+    one = window("a", 0, 1, [], began_at="2026-11-28T08:00:20.250+00:00", span_ns=2 * 10**9)
+    trace = Taken(one, []).whole(FileMeter(MeterFile(path)).read(0)).traces[0]
     assert trace.values == (40_000, 41_000, 42_000, 43_000)
-    assert trace.at_ns[0] == pytest.approx(0, abs=0.2e9)
-    off = FileMeter(MeterFile(path, offset_s=-3)).series(began).trace(began, began + 10**9)
+    assert trace.at_ns[0] == pytest.approx(-0.25e9, abs=1e3)
+    off = FileMeter(MeterFile(path, offset_s=-3)).read(0).trace(one)
     assert off.values[0] == 43_000
+    late = one.model_copy(update={"began_at": "2026-11-28T09:00:00.000+00:00"})
+    assert FileMeter(MeterFile(path)).read(0).trace(late).values == (45_000,)
 
 
 def test_lines_that_are_late_are_waited_for_but_not_for_long(tmp_path: Path) -> None:
@@ -591,9 +596,9 @@ def test_lines_that_are_late_are_waited_for_but_not_for_long(tmp_path: Path) -> 
             path.write_text(f"{clock(-5)},40\n{clock(5)},40\n")
 
     meter = FileMeter(MeterFile(path), sleep)
-    assert len(meter.series(time.perf_counter_ns()).values) == 2
+    assert len(meter.read(time.time()).readings) == 2
     assert len(waits) == 2
-    meter.series(time.perf_counter_ns() + 10**12)
+    meter.read(time.time() + 1000)
     assert 2 < len(waits) < 20
 
 
@@ -601,7 +606,7 @@ def test_a_broken_file_is_why_there_are_no_readings(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("time,watts\nnow,40\n")
     meter = FileMeter(MeterFile(path), sleep=lambda seconds: None)
-    assert "'now' is not a time" in meter.series(0).missing
+    assert "'now' is not a time" in meter.read(0).missing
 
 
 def test_a_file_that_can_t_be_read_yet_is_read_again(tmp_path: Path) -> None:
@@ -609,15 +614,14 @@ def test_a_file_that_can_t_be_read_yet_is_read_again(tmp_path: Path) -> None:
     path.write_text("time,wat")
     whole = f"time,watts\n{clock(-5)},40\n{clock(5)},41\n"
     meter = FileMeter(MeterFile(path), sleep=lambda seconds: path.write_text(whole) and None)
-    found = meter.series(time.perf_counter_ns())
-    assert (found.missing, found.values) == ("", [40_000, 41_000])
+    found = meter.read(time.time())
+    assert (found.missing, [watts for _, watts in found.readings]) == ("", [40, 41])
 
 
 def test_a_file_that_comes_after_the_run_is_not_waited_for(tmp_path: Path) -> None:
     waits: list[float] = []
-    assert (
-        "can't be read" in FileMeter(MeterFile(tmp_path / "m.csv"), waits.append).series(0).missing
-    )
+    meter = FileMeter(MeterFile(tmp_path / "m.csv"), waits.append)
+    assert "can't be read" in meter.read(0).missing
     assert waits == []
 
 

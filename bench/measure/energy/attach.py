@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.errors import SpecError
 from bench.machine.wall import MeterFile
-from bench.measure.energy.meters import Series
+from bench.measure.energy.meters import FileReadings, began_unix_s
 from bench.record.energy import metered_as, metered_by
 from bench.record.result import Record
 from bench.record.windows import Scope, Trace, Window
@@ -71,12 +71,8 @@ def attach(run: Path, file: MeterFile) -> Attached:
 
 def with_readings(window: Window, readings: Sequence[tuple[float, float]], meter: str) -> Window:
     """A window with the readings (unix time, watts) of its time."""
-    series = Series(_WALL, meter, "power")
-    began_ns = round(_unix_s(window.began_at) * 1e9)
-    for unix_s, watts in readings:
-        series.take(round(unix_s * 1e9), round(1e3 * watts))
     others = tuple(trace for trace in window.traces if trace.scope != _WALL)
-    told = series.trace(began_ns, began_ns + window.span_ns)
+    told = FileReadings(meter, readings).trace(window)
     return window.model_copy(update={"traces": (*others, told)})
 
 
@@ -143,7 +139,7 @@ def _covers_none(
     reasons: Sequence[str],
 ) -> str:
     """Why not a single window has an energy, with both clocks."""
-    began = [_unix_s(window.began_at) for window in windows]
+    began = [began_unix_s(window) for window in windows]
     theirs = f"{_clock(readings[0][0])} to {_clock(readings[-1][0])}" if readings else "none"
     ((why, _),) = Counter(reasons).most_common(1)
     return (
@@ -166,10 +162,6 @@ def _at_the_wall(records: Sequence[Record]) -> set[tuple[str, tuple[int, ...]]]:
         for energy in record.energy
         if energy.scope == _WALL
     }
-
-
-def _unix_s(began_at: str) -> float:
-    return datetime.fromisoformat(began_at).timestamp()
 
 
 def _clock(unix_s: float) -> str:

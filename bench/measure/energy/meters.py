@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from bench.backend import Device
@@ -14,7 +16,7 @@ from bench.errors import BenchError
 from bench.machine.powercap import Zone
 from bench.machine.wall import MeterFile, read_command
 from bench.measure.energy.asked import Asked, Grown, below_ns
-from bench.record.windows import Kind, Scope, Trace
+from bench.record.windows import Kind, Scope, Trace, Window
 from bench.runtimes.client import Worker
 from bench.worker.family import descendants
 
@@ -26,6 +28,8 @@ COMMAND_EVERY_S = 0.5
 CHUNK_S = 0.2
 #: How long is waited for the last lines of a meter's file.
 _FILE_PATIENCE_S = 5.0
+#: So near to a window all readings of a file are taken, before it is said which are of it.
+_NEAR_S = 1.0
 
 
 def bench_processes() -> set[int]:
@@ -208,33 +212,60 @@ class CommandMeter:
 
 
 @dataclass(frozen=True)
+class FileReadings:
+    """What is in a meter's file: unix times and watts, in order of time."""
+
+    meter: str
+    readings: Sequence[tuple[float, float]] = ()
+    missing: str = ""
+
+    def trace(self, window: Window) -> Trace:
+        """Those of a window, by the time of day at which it began: whoever sets the clock between
+        then and the reading of the file moves nothing."""
+        series = Series("wall", self.meter, "power", missing=self.missing)
+        began_s, span_s = began_unix_s(window), window.span_ns / 1e9
+        for unix_s, watts in self._near(began_s, began_s + span_s):
+            series.take(round(unix_s * 1e9), round(1e3 * watts))
+        began_ns = round(began_s * 1e9)
+        return series.trace(began_ns, began_ns + window.span_ns)
+
+    def _near(self, begin_s: float, end_s: float) -> Sequence[tuple[float, float]]:
+        """Those in between, with one before and one behind them: a file may be of months."""
+        first = bisect_left(self.readings, (begin_s - _NEAR_S,))
+        last = bisect_left(self.readings, (end_s + _NEAR_S,))
+        return self.readings[max(0, first - 1) : last + 1]
+
+
+def began_unix_s(window: Window) -> float:
+    """When a window began."""
+    return datetime.fromisoformat(window.began_at).timestamp()
+
+
+@dataclass(frozen=True)
 class FileMeter:
-    """A meter's CSV file, read when a round is over, by the time of day."""
+    """A meter's CSV file, read when a round is over."""
 
     file: MeterFile
     sleep: Callable[[float], None] = time.sleep
 
-    def series(self, ended_ns: int) -> Series:
-        """All its readings; it is waited for those that reach ``ended_ns``, but not for long. What
+    def read(self, ended_s: float) -> FileReadings:
+        """All its readings; it is waited for those that reach ``ended_s``, but not for long. What
         can't be read now may be half-written; a file that isn't there comes after the run."""
         for _ in range(int(_FILE_PATIENCE_S / COMMAND_EVERY_S)):
             found = self._now()
-            reaches = bool(found.at_ns) and found.at_ns[-1] >= ended_ns
+            reaches = bool(found.readings) and found.readings[-1][0] >= ended_s
             if reaches or not self.file.path.exists():
                 break
             self.sleep(COMMAND_EVERY_S)
         return found
 
-    def _now(self) -> Series:
+    def _now(self) -> FileReadings:
         """What is in the file now, or why that can't be told."""
-        found = Series("wall", self.file.path.name, "power")
-        offset_ns = time.time_ns() - time.perf_counter_ns()
+        name = self.file.path.name
         try:
-            for unix_s, watts in self.file.read():
-                found.take(round(unix_s * 1e9) - offset_ns, round(1e3 * watts))
+            return FileReadings(name, self.file.read())
         except BenchError as error:
-            found.missing = str(error)
-        return found
+            return FileReadings(name, missing=str(error))
 
 
 class Watch:

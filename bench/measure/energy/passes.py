@@ -21,7 +21,7 @@ from bench.machine.disturbance import round_watcher
 from bench.machine.wall import read_command, zone_of
 from bench.measure.beats import MAX_CALLS
 from bench.measure.energy.found import Meters
-from bench.measure.energy.meters import Meter, Series, Watch
+from bench.measure.energy.meters import FileReadings, Meter, Series, Watch, began_unix_s
 from bench.measure.member import Context, Member, cpus_of, let_go, send_away, used_by
 from bench.measure.plan import PlannedCell
 from bench.measure.starting import Room, start_members
@@ -63,11 +63,11 @@ class Taken:
     window: Window
     series: list[Series]
 
-    def whole(self, file: Series | None) -> Window:
+    def whole(self, file: FileReadings | None) -> Window:
         began = self.window.began_ns
-        found = [*self.series, *([file] if file else [])]
-        traces = tuple(one.trace(began, began + self.window.span_ns) for one in found)
-        return self.window.model_copy(update={"traces": traces})
+        traces = [one.trace(began, began + self.window.span_ns) for one in self.series]
+        traces += [file.trace(self.window)] if file else []
+        return self.window.model_copy(update={"traces": tuple(traces)})
 
 
 class EnergyPass:
@@ -142,8 +142,8 @@ class EnergyPass:
         finally:
             for member in members:
                 let_go(member)
-        last = max(one.window.began_ns + one.window.span_ns for one in taken)
-        file = meters.file.series(last) if meters.file else None
+        last_s = max(began_unix_s(one.window) + one.window.span_ns / 1e9 for one in taken)
+        file = meters.file.read(last_s) if meters.file else None
         # Who failed in its own window has that one already.
         there = {one.window.cell_id for one in taken}
         asked = [planned.cell.id for planned in cells if planned.cell.id not in there]
