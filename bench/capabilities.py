@@ -247,7 +247,8 @@ class Telemetry(Protocol):
 
 
 class EnergyReading(TypedDict, total=False):
-    """What a meter says at one moment; one of the two values may be missing.
+    """What a meter says at one moment; one of the two values may be missing. Where nothing can be
+    read, ``missing`` alone is there.
 
     The processes are now and then asked for, and left out where the device doesn't tell of them.
     """
@@ -258,6 +259,7 @@ class EnergyReading(TypedDict, total=False):
     power_w: float
     present: List[int]  #: the processes that hold something of the device, by their numbers
     computing: List[int]  #: those that computed on it since this was told last
+    missing: str  #: why nothing can be read, for who has to mend it; without a stop
 
 
 @runtime_checkable
@@ -268,7 +270,8 @@ class MetersEnergy(Protocol):
         """What the device's meter says now, with its scope and its name.
 
         It is asked many times a second, from a process that computes nothing. Never raises for a
-        device that `devices` lists: one without a meter gives ``{}``.
+        device that `devices` lists: one without a meter gives ``{}``, one whose meter can't be read
+        says why.
         """
         ...
 

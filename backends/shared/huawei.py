@@ -64,14 +64,19 @@ def energy(index: int) -> EnergyReading:
 
     Written after that reference and tried on a stand-in alone.
     """
+    if shutil.which("npu-smi") is None:
+        return {"missing": "the driver's tool npu-smi is not on the PATH"}
     place = _place(index)
     if place is None:
-        return {}
+        visible = os.environ.get("ASCEND_RT_VISIBLE_DEVICES")
+        shown = f" with ASCEND_RT_VISIBLE_DEVICES={visible}" if visible is not None else ""
+        return {"missing": f"npu-smi info -m doesn't tell which card npu:{index} is{shown}"}
     card, chip = place
     told = npu_smi("-t", "power", "-i", card, "-c", chip)
     watts = re.search(r"^\s*NPU Real-time Power\(W\)\s*:\s*(\d+(?:\.\d+)?)\s*$", told, re.MULTILINE)
     if watts is None:
-        return {}
+        asked = f"npu-smi info -t power -i {card} -c {chip}"
+        return {"missing": f"{asked} prints no line 'NPU Real-time Power(W)'"}
     return {"scope": "npu", "meter": f"npu-smi {card}:{chip}", "power_w": float(watts[1])}
 
 

@@ -10,8 +10,9 @@ import functools
 import importlib
 import os
 import sys
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, Union
 
 from bench.capabilities import EnergyReading, Reading
 
@@ -35,13 +36,20 @@ _REASONS = {
 _HARDWARE = 0x40 | 0x80
 
 
+@dataclass(frozen=True)
+class Unread:
+    """Why a GPU can't be asked."""
+
+    why: str
+
+
 def telemetry(index: int) -> Reading:
     """What the driver tells now of the GPU that CUDA calls ``cuda:index``, as a `Reading`.
 
     Empty where NVML or the GPU can't be asked; a fact that this GPU doesn't tell is left out.
     """
     reached = _reach(index)
-    if reached is None:
+    if isinstance(reached, Unread):
         return {}
     nvml, handle = reached
     mega = 1e6  # NVML's clocks are in MHz, its power in mW
@@ -82,8 +90,8 @@ def energy(index: int) -> EnergyReading:
     (nvml.h, ``nvmlDeviceGetPowerUsage``), so the two differ within short times.
     """
     reached = _reach(index)
-    if reached is None:
-        return {}
+    if isinstance(reached, Unread):
+        return {"missing": reached.why}
     nvml, handle = reached
     millijoules = _ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
     milliwatts = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
@@ -101,18 +109,20 @@ def energy(index: int) -> EnergyReading:
 def memory(index: int) -> Optional[tuple[int, int]]:
     """Free and total bytes of the GPU's memory now; None where that isn't told."""
     reached = _reach(index)
-    if reached is None:
+    if isinstance(reached, Unread):
         return None
     nvml, handle = reached
     told = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
     return None if told is None else (int(told.free), int(told.total))
 
 
-def _reach(index: int) -> Optional[tuple[ModuleType, Any]]:
-    """NVML and its handle of ``cuda:index``; None where one of the two isn't there."""
+def _reach(index: int) -> Union[tuple[ModuleType, Any], Unread]:
+    """NVML and its handle of ``cuda:index``, or why one of the two isn't there."""
     nvml = _open()
-    handle = None if nvml is None else _handle(nvml, index)
-    return None if nvml is None or handle is None else (nvml, handle)
+    if isinstance(nvml, Unread):
+        return nvml
+    handle = _handle(nvml, index)
+    return handle if isinstance(handle, Unread) else (nvml, handle)
 
 
 @functools.lru_cache(maxsize=None)
@@ -127,34 +137,34 @@ def _uuid(nvml: ModuleType, index: int) -> str:
 
 
 @functools.lru_cache(maxsize=None)
-def _open() -> Optional[ModuleType]:
-    """NVML, started once in a process; None, and a line in the worker's log, where it isn't there.
+def _open() -> Union[ModuleType, Unread]:
+    """NVML, started once in a process; where it isn't there, why, which the worker's log says too.
 
     It is never shut down: the process ends soon.
     """
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError as error:
-        remedy = "install it: pip install 'infer-bench[cuda]'"
-        print(f"{_UNREAD}: {first_line(error)}; {remedy}.", file=sys.stderr, flush=True)
-        return None
+        return _unread(f"{first_line(error)}; install it: pip install 'infer-bench[cuda]'")
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        print(f"{_UNREAD}: NVML: {first_line(error)}.", file=sys.stderr, flush=True)
-        return None
+        return _unread(f"NVML: {first_line(error)}")
     return nvml
 
 
 @functools.lru_cache(maxsize=None)
-def _handle(nvml: ModuleType, index: int) -> Optional[Any]:
-    """NVML's handle of ``cuda:index``; None, and a line in the log, where that isn't sure."""
+def _handle(nvml: ModuleType, index: int) -> Any:
+    """NVML's handle of ``cuda:index``; where that isn't sure, why, which the log says too."""
     try:
         return _find(nvml, index)
     except (nvml.NVMLError, LookupError) as error:
-        what = f"{_UNREAD}: cuda:{index}: {first_line(error)}"
-        print(f"{what}.", file=sys.stderr, flush=True)
-        return None
+        return _unread(f"cuda:{index}: {first_line(error)}")
+
+
+def _unread(why: str) -> Unread:
+    print(f"{_UNREAD}: {why}.", file=sys.stderr, flush=True)
+    return Unread(why)
 
 
 @functools.lru_cache(maxsize=None)

@@ -7,7 +7,7 @@ numpy and one runtime; of the rest of `bench` it imports the contract alone (`be
 
 #: What both sides have to speak alike: one more whenever a message or a value in one changes
 #: (tests/worker/test_protocol.py notices). The first message of a worker's process says its own.
-PROTOCOL = 8
+PROTOCOL = 9
 
 #: Holds the folder that another interpreter imports `bench` and the adapters from. Not PYTHONPATH,
 #: which the programs that a runtime starts would inherit and wrapper scripts like to replace.

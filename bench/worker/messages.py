@@ -461,9 +461,9 @@ class WatchEnergy:
 
 @dataclass(frozen=True)
 class EnergyWatched:
-    """Readings by time on the clock of latencies; no times where the device has no meter. Values
-    that it doesn't tell are -1. ``present`` and ``computing`` are as in any `EnergyReading` of
-    these."""
+    """Readings by time on the clock of latencies; no times where the device has no meter, or where
+    that can't be read, with the reason in ``missing``. Values that it doesn't tell are -1.
+    ``present`` and ``computing`` are as in any `EnergyReading` of these."""
 
     scope: str
     meter: str
@@ -472,6 +472,7 @@ class EnergyWatched:
     power_mw: Nanoseconds
     present: Tuple[int, ...] = ()
     computing: Tuple[int, ...] = ()
+    missing: str = ""
 
 
 @dataclass(frozen=True)

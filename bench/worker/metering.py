@@ -30,13 +30,14 @@ def watch_energy(
     power: List[int] = []
     present: Set[int] = set()
     computing: Set[int] = set()
-    scope = meter = ""
+    scope = meter = missing = ""
     end = clock() + int(asked.watch_s * 1e9)
     while isinstance(backend, MetersEnergy):
         before = clock()
         reading = backend.energy(asked.device)
         after = clock()
-        if not reading:
+        missing = reading.get("missing", "")
+        if missing or not reading:
             break
         scope, meter = reading["scope"], reading["meter"]
         at.append((before + after) // 2)
@@ -49,7 +50,12 @@ def watch_energy(
         sleep(max(0.0, asked.every_s - (after - before) / 1e9))
     readings = _array(at), _array(energy), _array(power)
     return EnergyWatched(
-        scope, meter, *readings, present=tuple(sorted(present)), computing=tuple(sorted(computing))
+        scope,
+        meter,
+        *readings,
+        present=tuple(sorted(present)),
+        computing=tuple(sorted(computing)),
+        missing=missing,
     )
 
 

@@ -71,10 +71,21 @@ def test_visible_devices_are_numbered_anew_as_documented_and_else_unknown(
 
 
 @pytest.mark.parametrize("told", ["", "NPU Real-time Power(W) : NA\n"])
-def test_an_npu_that_tells_no_power_has_no_meter(tool: Path, told: str) -> None:
+def test_an_npu_that_tells_no_power_says_what_was_asked(tool: Path, told: str) -> None:
     (tool / "power").write_text(told)
-    assert huawei.energy(0) == {}
+    why = "npu-smi info -t power -i 4 -c 0 prints no line 'NPU Real-time Power(W)'"
+    assert huawei.energy(0) == {"missing": why}
 
 
-def test_an_unknown_number_has_no_meter(tool: Path) -> None:
-    assert huawei.energy(7) == {}
+def test_an_unknown_number_has_no_meter(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "npu-smi info -m doesn't tell which card npu:7 is"
+    assert huawei.energy(7) == {"missing": why}
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "1,0")
+    huawei._place.cache_clear()
+    why = "npu-smi info -m doesn't tell which card npu:0 is with ASCEND_RT_VISIBLE_DEVICES=1,0"
+    assert huawei.energy(0) == {"missing": why}
+
+
+def test_without_the_tool_that_is_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert huawei.energy(0) == {"missing": "the driver's tool npu-smi is not on the PATH"}

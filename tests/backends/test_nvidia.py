@@ -101,6 +101,7 @@ def test_without_a_driver_nothing_is_read_and_the_log_says_so_once(
     assert nvidia.telemetry(0) == nvidia.telemetry(0) == {}
     unread = "the GPU's power, clocks and memory aren't read"
     assert capfd.readouterr().err == f"{unread}: NVML: Driver Not Loaded.\n"
+    assert nvidia.energy(0) == {"missing": "NVML: Driver Not Loaded"}
 
 
 def test_without_the_package_the_log_says_how_to_get_it(
@@ -109,6 +110,7 @@ def test_without_the_package_the_log_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert nvidia.telemetry(0) == {}
     assert "pip install 'infer-bench[cuda]'" in capfd.readouterr().err
+    assert nvidia.energy(0)["missing"].endswith("install it: pip install 'infer-bench[cuda]'")
 
 
 TWO = (
@@ -174,7 +176,8 @@ def test_where_a_gpu_is_divided_no_number_is_trusted(
 ) -> None:
     install(Nvml(TWO[0], replace(TWO[1], mig=True)))
     assert nvidia.telemetry(0) == {}
-    assert nvidia.energy(1) == {}
+    part = "it is a part of a GPU (MIG), which the driver doesn't list"
+    assert nvidia.energy(1) == {"missing": f"cuda:1: {part}"}
     assert "it is a part of a GPU (MIG)" in capfd.readouterr().err
 
 

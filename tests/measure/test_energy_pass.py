@@ -505,6 +505,24 @@ def test_a_counter_that_is_taken_away_says_so(tmp_path: Path) -> None:
     assert "package-0 could not be read" in series.missing
 
 
+@pytest.mark.parametrize("missing", ["", "no pynvml; install it"])
+def test_a_device_that_tells_no_energy_says_why(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def nothing(self: Meter, *asked: Any) -> EnergyWatched:
+        time.sleep(0.01)
+        none = np.empty(0, np.int64)
+        return EnergyWatched("", "", none, none, none, missing=missing)
+
+    monkeypatch.setattr(Meter, "watch_energy", nothing)
+    stage = Stage(monkeypatch)
+    assert not stage.run(planned("one"))
+    why = missing or "the device doesn't report it"
+    assert f"energy of {planned('one').cell.target}: {why}." in stage.notes
+    (series,) = watched(DeviceMeter(Meter([]), GPU, "gpu-board", "GPU-1"))  # type: ignore[arg-type]
+    assert series.missing == (missing or "the device reported no power")
+
+
 def test_a_device_whose_meter_fails_says_so() -> None:
     (series,) = watched(DeviceMeter(Meter([], fails=True), GPU, "gpu-board", "GPU-1"))  # type: ignore[arg-type]
     assert series.missing == "the meter could not be read: the meter's worker died."

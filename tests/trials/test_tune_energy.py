@@ -200,10 +200,10 @@ def test_those_that_memory_does_not_hold_follow_in_a_round_of_their_own(
 # -- what is refused ------------------------------------------------------------------------------
 
 
-def prepared(target: str, scope: str = "", **suite: Any) -> tuple[Any, Any]:
+def prepared(target: str, scope: str = "", missing: str = "", **suite: Any) -> tuple[Any, Any]:
     class Worker:
         def watch_energy(self, *asked: Any) -> SimpleNamespace:
-            return SimpleNamespace(scope=scope, meter="GPU-1")
+            return SimpleNamespace(scope=scope, meter="GPU-1", missing=missing)
 
         def end(self) -> None:
             pass
@@ -226,6 +226,9 @@ def test_a_machine_without_a_meter_is_refused_with_the_remedy(
     assert str(refused.value).count(". ") == 0, "one sentence"
     with pytest.raises(SpecError, match="the device doesn't report it; --wall-command"):
         check_meters(*prepared("x:cuda:0"), 900)
+    why = "no pynvml; install it"
+    with pytest.raises(SpecError, match=f"energy of x:cuda:0: {why}; --wall-command"):
+        check_meters(*prepared("x:cuda:0", missing=why), 900)
     closed = Found(closed="energy of package: package-1 is closed")
     monkeypatch.setattr(finding, "find_zones", lambda: closed)
     with pytest.raises(SpecError, match="tune by: energy of package: package-1 is closed; --wall"):

@@ -66,6 +66,15 @@ def test_a_device_without_a_meter_gives_no_readings() -> None:
         assert (found.scope, len(found.at_ns)) == ("", 0)
 
 
+def test_a_meter_that_can_t_be_read_says_why() -> None:
+    clock = Clock()
+    broken = Board(clock)
+    broken.energy = lambda device: {"missing": "no driver"}  # type: ignore[method-assign]
+    found = watch(broken, clock, 1.0)
+    assert (found.scope, len(found.at_ns), found.missing) == ("", 0, "no driver")
+    assert watch(Board(clock), clock, 0.05).missing == ""
+
+
 def test_processes_of_any_reading_are_told() -> None:
     clock = Clock()
     board = Board(clock)

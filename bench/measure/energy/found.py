@@ -119,7 +119,8 @@ class Meters:
             return
         if not told.scope:
             worker.end()
-            self.note(f"energy of {planned.cell.target}: the device doesn't report it.")
+            why = told.missing or "the device doesn't report it"
+            self.note(f"energy of {planned.cell.target}: {why}.")
             return
         self.of_cell[planned.cell.id] = told.meter
         if told.meter in self.devices:

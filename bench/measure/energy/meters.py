@@ -143,11 +143,13 @@ class DeviceMeter:
         energy = Series(self.scope, self.name, "counter")
         power = Series(self.scope, self.name, "power")
         present, computing, own = set[int](), list[tuple[int, set[int]]](), self.own()
+        missing = "the device reported no power"
         try:
             ended = False
             while not ended:
                 ended = enough.is_set()
                 told = self.worker.watch_energy(self.device, CHUNK_S, EVERY_S)
+                missing = told.missing or missing
                 present.update(told.present)
                 computing.append((time.perf_counter_ns(), set(told.computing)))
                 for at, uj, mw in zip(told.at_ns, told.energy_uj, told.power_mw, strict=True):
@@ -159,7 +161,7 @@ class DeviceMeter:
             return [energy]
         energy.others = power.others = _others(present, computing, own | self.own())
         return [series for series in (energy, power) if series.at_ns] or [
-            Series(self.scope, self.name, "power", missing="the device reported no power")
+            Series(self.scope, self.name, "power", missing=missing)
         ]
 
     def programs_ns(self) -> int:
