@@ -1,7 +1,8 @@
 """Energies of two cells: the ratio with its interval, and which takes less.
 
 Only energies of one scope, read in one way, are compared: a GPU's board and the CPUs' package are
-different things, and a counter and readings of power differ within short times.
+different things, and a counter and readings of power differ within short times. What the CPUs take
+beside a GPU's board is no energy of the GPU's cell: against a cell on the CPUs it would win.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.judge.matching import Match
+from bench.record.energy import of_the_cell
 from bench.record.result import Energy, Record
 from bench.stats.interval import Interval, ratio_interval, unpaired_ratio_interval
 from bench.stats.multiple import simultaneous_confidence
@@ -38,17 +40,18 @@ class EnergyEffect:
 
 
 def measured(record: Record | None) -> dict[Way, Energy]:
-    """The energies of a record that have figures, the device's own first; in each scope the kind of
-    readings that counts comes first."""
+    """The energies of a record's cell that have figures, the device's own first; in each scope the
+    kind of readings that counts comes first."""
     if record is None or record.standing != "ok" or record.simulated:
         return {}
     others = {one.scope: one for one in record.energy_by_other_kind}
-    both = (each for one in record.energy for each in (one, others.get(one.scope)))
+    both = (each for one in of_the_cell(record.energy) for each in (one, others.get(one.scope)))
     return {(one.scope, one.kind): one for one in both if one and one.gross_j is not None}
 
 
 def main_energy(record: Record) -> Energy | None:
-    """The energy that stands for a cell: of its device, else of the CPUs, else at the wall."""
+    """The energy that stands for a cell: of its device, or of the CPUs if that has no meter of its
+    own, else at the wall."""
     return next(iter(measured(record).values()), None)
 
 

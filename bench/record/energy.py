@@ -15,7 +15,7 @@ from typing import get_args
 from bench.cell import Cell
 from bench.record.estimate import within_limits
 from bench.record.result import Energy, EnergyRound, Estimate
-from bench.record.windows import IDLE, OF_DEVICES, Kind, Scope, Trace, Window
+from bench.record.windows import IDLE, OF_CPUS, OF_DEVICES, Kind, Scope, Trace, Window
 from bench.scenarios import find_scenario
 from bench.stats.metered import Metered, between, by_counter, by_power, mean_interval
 
@@ -41,6 +41,13 @@ def energies(cell: Cell, windows: Sequence[Window], confidence: float) -> tuple[
     """The energy of a cell in each scope that was metered; ``windows`` are its own, and the idle
     ones of their rounds."""
     return tuple(first for first, _ in _by_scope(cell, windows, confidence))
+
+
+def of_the_cell(found: Sequence[Energy]) -> list[Energy]:
+    """Those of a cell's energies that are what it takes; without those of the host of a device that
+    has a meter of its own, whether that told anything or not."""
+    metered = any(energy.scope in OF_DEVICES for energy in found)
+    return [energy for energy in found if not (metered and energy.scope in OF_CPUS)]
 
 
 def energies_by_other_kind(

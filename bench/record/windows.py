@@ -19,6 +19,9 @@ IDLE = "idle"
 Scope = Literal["gpu-board", "npu", "package", "wall", "dram", "platform"]
 #: Scopes of a device: what else uses the CPUs doesn't disturb them.
 OF_DEVICES: tuple[Scope, ...] = ("gpu-board", "npu")
+#: Scopes of a device that has no meter of its own, be it the CPU or a GPU on the same chip. Of a
+#: device that has one they are what its host takes beside it.
+OF_CPUS: tuple[Scope, ...] = ("package", "dram", "platform")
 Kind = Literal["counter", "power"]
 Moment = Annotated[int, Field(ge=-MOST, le=MOST)]
 

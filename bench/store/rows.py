@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.record.energy import of_the_cell
 from bench.record.result import (
     Energy,
     Foreign,
@@ -99,7 +100,7 @@ def _of_queries(queries: Queries) -> dict[str, object]:
 
 
 def _of_energy(energy: Energy) -> dict[str, object]:
-    """The keys of the energy that stands for a cell: its device's own, where that has a figure."""
+    """The keys of the energy that stands for a cell."""
     row: dict[str, object] = {
         "energy_scope": energy.scope,
         "energy_windows": len(energy.rounds),
@@ -183,7 +184,8 @@ def _raw_measures(record: Record) -> dict[str, object]:
     if record.footprint is not None:
         row |= record.footprint.model_dump()
     if record.energy:
-        row |= _of_energy(next((e for e in record.energy if e.gross_j), record.energy[0]))
+        known = (energy for energy in of_the_cell(record.energy) if energy.gross_j)
+        row |= _of_energy(next(known, record.energy[0]))
     if record.accuracy is not None:
         row |= {
             "accuracy_metric": record.accuracy.metric,

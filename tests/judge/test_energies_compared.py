@@ -173,6 +173,68 @@ def test_a_deal_by_energy_weighs_joules_a_sample_of_one_scope() -> None:
     assert said in text.replace("\n  ", " ")
 
 
+def with_a_board(*boards: Trace, cell: Cell) -> Record:
+    """A cell on a board whose host's CPUs are metered too, and take little beside it."""
+
+    def traces(cell_id: str, index: int) -> tuple[Trace, ...]:
+        return trace(12.0 + index if cell_id == cell.id else 10.0), *boards
+
+    windows = rounds({cell.id: lambda n: 1.0})
+    windows = [w.model_copy(update={"traces": traces(w.cell_id, w.index)}) for w in windows]
+    return metered(a_record(cell, accuracy=0.93), windows)
+
+
+WALL = trace(700.0, scope="wall", meter="m", kind="power")
+BOARD = trace(500.0, scope="gpu-board", meter="G")
+STUCK = trace(0.0, scope="gpu-board", meter="G")
+
+
+@pytest.mark.parametrize("board", [BOARD, STUCK])
+def test_what_the_cpus_take_beside_a_board_is_not_what_its_cell_takes(board: Trace) -> None:
+    cpus = [
+        record.model_copy(update={"accuracy": a_record(ONE, accuracy=0.93).accuracy})
+        for record in two(lambda n: 100.0 + n, lambda n: 90.0 + n)
+    ]
+    gpu = with_a_board(board, cell=a_cell(TEACHER, "z:cuda:0"))
+    assert {e.scope for e in gpu.energy} == {"gpu-board", "package"}
+    report = compare(match_targets(in_memory([cpus[0], gpu])))
+    assert report.energies == ()
+    deal = make_deal([*cpus, gpu], lambda confidence: lambda one, other: None, "energy")
+    assert [point.cell.target for point in deal.points] == ["y:cpu", "x:cpu"]
+    limit = judge(in_memory([gpu]), Limits(max_energy_j=0.5))
+    (row,) = result_rows([gpu])
+    if board is STUCK:
+        assert main_energy(gpu) is None
+        assert [finding.outcome for finding in limit.findings] == [Outcome.INCONCLUSIVE]
+        assert (row["energy_scope"], row["energy_gross_j"]) == ("gpu-board", None)
+    else:
+        assert [finding.outcome for finding in limit.findings] == [Outcome.FAIL]
+        assert (row["energy_scope"], row["energy_gross_j"]) == ("gpu-board", pytest.approx(5.0))
+
+
+def test_the_wall_is_of_a_board_and_of_cpus_alike() -> None:
+    cpu = metered(
+        a_record(ONE, accuracy=0.93),
+        [
+            w.model_copy(
+                update={"traces": (*w.traces, trace(150.0 + w.index, "wall", "m", "power"))}
+            )
+            for w in rounds({ONE.id: lambda n: 100.0 + n})
+        ],
+    )
+    gpu = with_a_board(STUCK, WALL, cell=a_cell(TEACHER, "z:cuda:0"))
+    (effect,) = compare(match_targets(in_memory([cpu, gpu]))).energies
+    assert (effect.scope, effect.verdict) == ("wall", "more")
+    deal = make_deal([cpu, gpu], lambda confidence: lambda one, other: None, "energy")
+    assert [point.cell.target for point in deal.points] == ["x:cpu", "z:cuda:0"]
+
+
+def test_a_device_in_the_package_has_the_energy_of_that() -> None:
+    """As a CPU's GPU: it has no meter of its own."""
+    cell = a_cell(TEACHER, "z:gpu")
+    assert main_energy(with_a_board(cell=cell)).scope == "package"  # type: ignore[union-attr]
+
+
 def told(text: str) -> list[str]:
     """The label of each row with an energy, under its heading."""
     rows, heading = [], ""
