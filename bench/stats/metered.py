@@ -154,6 +154,8 @@ def by_power(at_s: Values, watts: Values, begin_s: float, end_s: float) -> Meter
     gap = float(np.diff(at[first : last + 1]).max())
     if gap > LONGEST_GAP_S:
         return f"a gap of {gap:.2g} s between power readings"
+    if not power[first : last + 1].any():  # what is on draws some
+        return "the power readings are all 0 W"
     marks = np.concatenate([[begin_s], at[inside], [end_s]])
     levels = np.interp(marks, at, power)
     return Metered(float(np.trapezoid(levels, marks)), end_s - begin_s)

@@ -65,7 +65,7 @@ def test_any_partition_at_updates_adds_up_with_or_without_a_wrap(
 
 
 @given(
-    st.lists(st.floats(0.0, 1000.0), min_size=40, max_size=60),
+    st.lists(st.floats(0.001, 1000.0), min_size=40, max_size=60),
     st.floats(0.05, 0.35),
     st.floats(0.4, 0.6),
 )
@@ -229,6 +229,14 @@ def test_power_with_gaps_is_never_filled_in(why: str, at: np.ndarray) -> None:
     found = by_power(at, np.ones(len(at)), 0.5, 9.5)
     assert isinstance(found, str)
     assert why in found
+
+
+def test_a_meter_that_shows_no_power_at_all_tells_nothing() -> None:
+    at = np.arange(0.0, 10.0)
+    found = by_power(at, np.zeros(10), 0.5, 8.5)
+    assert found == "the power readings are all 0 W"
+    assert isinstance(by_power(at, np.eye(10)[4], 0.5, 8.5), Metered), "one is not"
+    assert by_power(at, np.eye(10)[0], 1.5, 8.5) == found, "outside of the window"
 
 
 def test_a_gap_of_three_seconds_is_bridged() -> None:
