@@ -96,6 +96,23 @@ def test_a_clock_that_is_off_is_told_with_both_times(tmp_path: Path) -> None:
     attach(run, MeterFile(file, offset_s=-3610.0))
 
 
+def test_windows_that_were_disturbed_are_not_told_as_a_clock_that_is_off(tmp_path: Path) -> None:
+    run = measured_run(tmp_path)
+    store, stored = resume_run(run)
+    windows = [w for w in read_raw(stored).energy if not w.failed]
+    busy = {"disturbed": ("other processes used 1.2 CPUs",)}
+    store.append_energy([w.model_copy(update=busy) for w in windows])
+    store.close()
+    file = meter(tmp_path / "m.csv", lambda s: 200.0)
+    count = len(windows)
+    with pytest.raises(SpecError) as raised:
+        attach(run, MeterFile(file))
+    assert str(raised.value) == (
+        f"{file} has readings for {count} of {count} windows, but no window counts (all {count}: "
+        "other programs used the CPUs)."
+    )
+
+
 def test_a_second_meter_at_the_wall_is_refused(tmp_path: Path) -> None:
     run = measured_run(tmp_path)
     file = meter(tmp_path / "m.csv", lambda s: 200.0)

@@ -60,7 +60,7 @@ def attach(run: Path, file: MeterFile) -> Attached:
         records = _records_again(store.path, {window.cell_id for window in taken})
         # Whoever was stopped behind the windows left records that don't know of them.
         if useless and _at_the_wall(records) <= _at_the_wall(stored.records):
-            raise SpecError(_nothing_new(file, store.path, readings, windows, due, reasons))
+            raise SpecError(_nothing_new(file, store.path, readings, windows, filled, reasons))
         for record in records:
             store.append_record(record)
     finally:
@@ -114,34 +114,38 @@ def _nothing_new(
     run: Path,
     readings: Sequence[tuple[float, float]],
     windows: Sequence[Window],
-    due: Sequence[Window],
+    filled: Sequence[Window],
     reasons: Sequence[str],
 ) -> str:
-    """Why no window that had no energy gets one. Where others have theirs from this meter, its
-    clock is right."""
-    if not due:
-        return f"{run} already has readings of {file.path.name} in every window."
-    covered = len(windows) - len(due)
-    if not covered:
-        return _covers_none(file, readings, due, reasons)
+    """Why no window that had no energy gets one from the readings that it is ``filled`` with. Where
+    there are readings for all of any window, the meter's clock is right."""
+    name = file.path.name
+    if not filled:
+        return f"{run} already has readings of {name} in every window."
     ((why, count),) = Counter(reasons).most_common(1)
     rest = f"all {count}" if count == len(reasons) else f"{count} of {len(reasons)}"
-    return (
-        f"{file.path} has nothing new: {covered} of {len(windows)} windows have their readings of "
-        f"it already, and it gives none to the others ({rest}: {why})."
-    )
+    if covered := len(windows) - len(filled):
+        return (
+            f"{file.path} has nothing new: {covered} of {len(windows)} windows have their readings "
+            f"of it already, and it gives none to the others ({rest}: {why})."
+        )
+    if covered := sum(_is_covered(window, name) for window in filled):
+        return (
+            f"{file.path} has readings for {covered} of {len(windows)} windows, but no window "
+            f"counts ({rest}: {why})."
+        )
+    return _covers_none(file, readings, windows, why)
 
 
 def _covers_none(
     file: MeterFile,
     readings: Sequence[tuple[float, float]],
     windows: Sequence[Window],
-    reasons: Sequence[str],
+    why: str,
 ) -> str:
-    """Why not a single window has an energy, with both clocks."""
+    """That there are readings for no window, with both clocks."""
     began = [began_unix_s(window) for window in windows]
     theirs = f"{_clock(readings[0][0])} to {_clock(readings[-1][0])}" if readings else "none"
-    ((why, _),) = Counter(reasons).most_common(1)
     return (
         f"{file.path}: no window gets an energy from it ({why}). Its readings are from {theirs}, "
         f"the windows from {_clock(min(began))} to {_clock(max(began))}, both UTC: --wall-zone "
