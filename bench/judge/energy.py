@@ -69,6 +69,17 @@ def in_common(a: Record | None, b: Record | None) -> tuple[Energy, Energy] | Non
     return None if way is None else (ours[way], theirs[way])
 
 
+def told_apart(matches: Sequence[Match]) -> dict[tuple[Way, Way], int]:
+    """How many matches have an energy on both sides, and none of one scope and kind of readings;
+    by those that stand for the two."""
+    found: Counter[tuple[Way, Way]] = Counter()
+    for match in matches:
+        ours, theirs = measured(match.a.record), measured(match.b.record)
+        if ours and theirs and ours.keys().isdisjoint(theirs):
+            found[next(iter(ours)), next(iter(theirs))] += 1
+    return dict(found)
+
+
 def read_as(record: Record, way: Way) -> Record:
     """The record with its energy of this scope and kind of readings alone, or with none: where
     several are weighed, all that is said of them is of one way."""

@@ -14,7 +14,7 @@ from bench.errors import as_sentence
 from bench.judge.alike import READABLE, Alike, settings_in_words, settings_of
 from bench.judge.compare import AccuracyEffect, Comparison, Measure, Report, measure_of
 from bench.judge.differences import ALL, not_allowed
-from bench.judge.energy import EnergyEffect, EnergyVerdict
+from bench.judge.energy import EnergyEffect, EnergyVerdict, told_apart
 from bench.judge.matching import Match, Matched, Side
 from bench.numbers import (
     NAME_LIMIT,
@@ -24,6 +24,7 @@ from bench.numbers import (
     Unit,
     column_unit,
     common_scale,
+    counted,
     finite,
     in_unit,
     p_value,
@@ -33,7 +34,7 @@ from bench.numbers import (
 )
 from bench.present.columns import COMPARED_ACCURACY_COLUMNS, COMPARED_COLUMNS, Column
 from bench.present.compared_rows import by_heading, labels, row_label, target_label
-from bench.present.energy import compared_energy_table
+from bench.present.energy import compared_energy_table, way_words
 from bench.present.layout import MARKED, Figure, Line, lay_out, wrap
 from bench.present.sides import SEVERAL, Names, common_names, named, names_of
 from bench.stats.interval import Interval
@@ -439,7 +440,9 @@ def _verdicts(report: Report, a: str, b: str) -> list[str]:
 
 def _in_some(words: str, count: int, total: int) -> str:
     """A sentence about all comparisons, or some."""
-    sentence = f"{words[:1].upper()}{words[1:]}" if words.startswith("whether ") else words
+    sentence = (
+        f"{words[:1].upper()}{words[1:]}" if words.startswith(("whether ", "which ")) else words
+    )
     return f"{sentence}." if total == 1 else f"{sentence} in {count} of {total} comparisons."
 
 
@@ -453,7 +456,14 @@ def _energy_sentences(report: Report) -> list[str]:
         "inconclusive": "which takes less energy is inconclusive",
     }
     total = len(report.energies)
-    return [_in_some(text, counts[v], total) for v, text in words.items() if counts[v]]
+    return [
+        *(_in_some(text, counts[v], total) for v, text in words.items() if counts[v]),
+        *(
+            f"The energies of {counted(count, 'pair')} can't be compared: {way_words(one)} "
+            f"against {way_words(other)}."
+            for (one, other), count in told_apart(report.matched.matches).items()
+        ),
+    ]
 
 
 def _accuracy_sentences(report: Report) -> list[str]:

@@ -63,6 +63,13 @@ def test_two_cells_of_a_run_are_compared_round_by_round() -> None:
     assert row[0]["verdict"] == "less"
 
 
+def test_energies_that_tell_nothing_are_a_sentence_too() -> None:
+    records = two(lambda n: 100 + 60 * (n % 2), lambda n: 100 + 60 * (n % 3 == 1))
+    said = report_text(compare(match_targets(in_memory(records))), 100).plain
+    assert "Which takes less energy is inconclusive." in said
+    assert "can't be compared" not in said
+
+
 def test_a_cell_whose_windows_are_apart_is_compared_by_all_of_them() -> None:
     """Two rounds were shared, and in six each had one of its own."""
     windows = [
@@ -199,6 +206,12 @@ def test_what_the_cpus_take_beside_a_board_is_not_what_its_cell_takes(board: Tra
     assert {e.scope for e in gpu.energy} == {"gpu-board", "package"}
     report = compare(match_targets(in_memory([cpus[0], gpu])))
     assert report.energies == ()
+    said = " ".join(report_text(report, 100).plain.split())
+    apart = (
+        "The energies of 1 pair can't be compared: package, read from counters against "
+        "gpu-board, read from counters."
+    )
+    assert (apart in said) == (board is BOARD), "of a stuck board there is no energy"
     deal = make_deal([*cpus, gpu], lambda confidence: lambda one, other: None, "energy")
     assert [point.cell.target for point in deal.points] == ["y:cpu", "x:cpu"]
     limit = judge(in_memory([gpu]), Limits(max_energy_j=0.5))
