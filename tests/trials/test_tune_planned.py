@@ -248,3 +248,22 @@ def test_what_is_named_twice_is_compared_once(tmp_path: Path) -> None:
     assert [one.words for one in found.tune.against] == ["threads=1"]
     cells = [one.cell_id for one in found.tune.entrants]
     assert len(cells) == len(set(cells))
+
+
+# -- settings that the target names ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", ["throughput", "energy"])
+def test_the_default_is_what_run_measures_where_the_target_names_its_streams(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where threads times streams are more than the cores."""
+    monkeypatch.setattr(planning, "check_meters", lambda *told: None)
+    monkeypatch.setattr(planning, "default_threads", lambda: 2)
+    model = a_model(tmp_path, ("batch", 4))
+    flags = ("--for", objective, "--threads", "2")
+    found = planned(model, *flags, target="onnxruntime:cpu?streams=2")
+    run = f"bench run -m m -t onnxruntime:cpu?streams=2 --scenario offline --threads 2 --batch {32}"
+    _, (cell,) = pasted(run, model)
+    assert found.tune.default == cell.cell.id
+    assert found.tune.entrants[0].departures == ()

@@ -34,6 +34,13 @@ def test_streams_share_the_cores_with_threads() -> None:
     ]  # fmt: skip
 
 
+def test_the_default_comes_first_though_its_streams_take_more_cores_than_there_are() -> None:
+    """A target that names its streams: with all cores' threads for each, as `bench run` has it."""
+    default = Configuration(threads=2, batch=32, streams=2)
+    assert words(Space(default, 2, threads=(1, 2))) == ["", "threads=1"]
+    assert words(Space(default, 2, tunables=ARENA)) == ["", "arena=0"]
+
+
 def test_another_division_of_the_cores_is_one_choice_and_comes_before_options() -> None:
     """It has two departures, and is what helps throughput most: without time for all it must not be
     among the first that are left out."""

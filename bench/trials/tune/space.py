@@ -112,7 +112,10 @@ class Space:
         return found
 
     def _fits(self, threads: int, streams: int) -> bool:
-        """Streams that take turns on the same cores gain nothing that threads don't."""
+        """Streams that take turns on the same cores gain nothing that threads don't. But the
+        default is measured as it is: a target that names its streams may ask for more."""
+        if (threads, streams) == (self.default.threads, self.default.streams):
+            return True
         return not self.cores or threads * streams <= self.cores or streams == 1
 
     def _options(self, threads: int) -> list[tuple[tuple[str, str], ...]]:
