@@ -241,6 +241,17 @@ def test_settings_to_compare_with_that_change_nothing_are_refused(
         planned(model, "--for", "throughput", "--against", against, target=target)
 
 
+def test_what_is_compared_with_has_its_place_among_the_simplest(tmp_path: Path) -> None:
+    """Of those that cost as little the simplest is picked, whoever named it."""
+    model = a_model(tmp_path, ("batch", 4))
+    found = planned(model, "--for", "latency", "--against", "threads=1000,arena=0").tune
+    counts = [len(one.departures) for one in found.entrants]
+    assert counts == sorted(counts)
+    assert found.entrants[0].departures == ()
+    (against,) = found.against
+    assert against in found.entrants[: counts.index(3)]
+
+
 def test_what_is_named_twice_is_compared_once(tmp_path: Path) -> None:
     model = a_model(tmp_path, ("batch", 4))
     twice = ("--against", "threads=1", "--against", "threads=1")

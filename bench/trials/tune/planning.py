@@ -86,6 +86,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
             raise refused[one] or SpecError("it can't be run")
     _refuse_doubles(against, planned, space.default)
     there = [one for one in dict.fromkeys([*configurations, *against]) if one not in refused]
+    there.sort(key=lambda one: one.complexity(space.default))
     cells = {found.cell.id: found for one, found in planned.items() if one not in refused}
     tune = Tune(
         asked=asked,
