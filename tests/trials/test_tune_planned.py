@@ -261,6 +261,24 @@ def test_what_is_named_twice_is_compared_once(tmp_path: Path) -> None:
     assert len(cells) == len(set(cells))
 
 
+@pytest.mark.parametrize(
+    ("target", "against"),
+    [
+        ("onnxruntime:cpu?streams=2", ()),
+        ("onnxruntime:cpu", ("--against", "streams=2")),
+    ],
+)
+def test_streams_are_refused_where_a_query_s_latency_is_bounded(
+    target: str, against: tuple[str, ...], tmp_path: Path
+) -> None:
+    """What is timed is then several queries at once."""
+    model = a_model(tmp_path, ("batch", 4))
+    flags = ("--for", "throughput", "--threads", "1", *against)
+    assert planned(model, *flags, target=target).tune.entrants
+    with pytest.raises(SpecError, match=r"streams=\d: queries of several streams are timed togeth"):
+        planned(model, *flags, "--latency-bound", "5ms", target=target)
+
+
 # -- settings that the target names ---------------------------------------------------------------
 
 

@@ -66,6 +66,7 @@ def plan_tune(prepared: Prepared, asked: Asked, objective: Objective) -> TunePla
         check_meters(prepared, base, asked.max_time_s)
     tunables = _tunables(choice)
     space = _space(suite, base, choice, objective, tunables, asked.batches)
+    _check_one_stream(f"-t {choice.target}", space.default, objective)
     every = space.configurations()
     configurations = every[:MOST]
     against = {_against(text, space.default, objective): text for text in asked.against}
@@ -191,7 +192,17 @@ def _against(text: str, default: Configuration, objective: Objective) -> Configu
             f"--against {text}: batch only applies to --for throughput and energy; a query of "
             f"{objective.name} has one sample."
         )
+    _check_one_stream(f"--against {text}", found, objective)
     return found
+
+
+def _check_one_stream(asked: str, one: Configuration, objective: Objective) -> None:
+    """A call of several streams is several queries of each, so it tells no query's latency."""
+    if objective.bound_ns is not None and one.streams > 1:
+        raise SpecError(
+            f"{asked}: queries of several streams are timed together, so --latency-bound can't be "
+            "checked. Leave out one of the two."
+        )
 
 
 def _refuse_doubles(
