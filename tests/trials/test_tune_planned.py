@@ -296,3 +296,16 @@ def test_the_default_is_what_run_measures_where_the_target_names_its_streams(
     _, (cell,) = pasted(run, model)
     assert found.tune.default == cell.cell.id
     assert found.tune.entrants[0].departures == ()
+
+
+def test_threads_that_stay_busy_are_waited_for_though_the_target_names_the_option(
+    tmp_path: Path,
+) -> None:
+    """It isn't chosen then, but its threads take the next configuration's time as before."""
+    model = a_model(tmp_path, ("batch", 4))
+    found = planned(model, "--for", "latency", target="onnxruntime:cpu?spinning=1")
+    assert not any("spinning" in one.words for one in found.tune.entrants)
+    chosen = planned(model, "--for", "latency")
+    assert any("spinning=1" in one.words for one in chosen.tune.entrants)
+    assert found.tunables == chosen.tunables
+    assert found.tunables["spinning"].lingers_s["1"] > 0

@@ -40,7 +40,7 @@ class TunePlan:
 
     prepared: Prepared
     tune: Tune
-    tunables: Mapping[str, Tunable]
+    tunables: Mapping[str, Tunable]  #: all of this kind of device, those that the target names, too
     original: PlannedCell | None  #: what ``--within`` compares accuracies with
     notes: tuple[str, ...] = ()
 
@@ -147,15 +147,10 @@ def _check_accuracy_is_known(model: Loaded, asked: Asked) -> None:
 
 
 def _tunables(choice: Choice) -> dict[str, Tunable]:
-    """What the backend declares for this kind of device, and the target doesn't say already."""
+    """What the backend declares for this kind of device."""
     kind = choice.target.device.partition(":")[0]
     declared = declaration(load_backend(choice.target.backend)).tunables
-    given = dict(choice.target.options)
-    return {
-        name: one
-        for name, one in declared.items()
-        if name not in given and (not one.kinds or kind in one.kinds)
-    }
+    return {name: one for name, one in declared.items() if not one.kinds or kind in one.kinds}
 
 
 def _space(
@@ -166,13 +161,15 @@ def _space(
     tunables: Mapping[str, Tunable],
     named: Sequence[int],
 ) -> Space:
-    """``named``: the batches that were asked for."""
+    """What the target doesn't say already. ``named``: the batches that were asked for."""
+    given = dict(choice.target.options)
+    free = {name: one for name, one in tunables.items() if name not in given}
     on_cpu = is_cpu(choice.target.device)
     cores = max(default_threads(), base.cell.threads) if on_cpu else 0
     axis = batch_axis_of(base.model, suite.batch_axis, suite.sizes_of_batches)
     batches = [b for b in named or BATCHES if axis.samples(b) == b]
     # Queries of several streams are timed together, and a bound is on each one.
-    streams = objective.loads and _STREAMS in tunables and objective.bound_ns is None
+    streams = objective.loads and _STREAMS in free and objective.bound_ns is None
     return Space(
         Configuration(base.cell.threads, base.cell.batch, base.streams, base.cell.variant),
         cores,
@@ -180,7 +177,7 @@ def _space(
         streams=(counts_up_to(cores) if cores else STREAMS) if streams else (),
         batches=tuple(batches) if objective.loads else (),
         variants=suite.variants,
-        tunables=tunables,
+        tunables=free,
     )
 
 
