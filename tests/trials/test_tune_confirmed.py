@@ -10,7 +10,7 @@ import pytest
 from compared_runs import a_header
 from raced_tunes import Bounded, Raced
 
-from bench.errors import BenchError, WorkerCrashed
+from bench.errors import BenchError, SpecError, WorkerCrashed
 from bench.measure import measuring
 from bench.measure.measuring import OpenRun, Outcome
 from bench.measure.pace.account import Account
@@ -525,6 +525,33 @@ def test_who_failed_is_raced_again_with_all_others_where_that_is_asked_for(
     assert again.tune.found.pick == names[2 if all_again else 0]
     assert again.tune.not_tried == ({} if all_again else {names[2]: again._no_time})
     assert again.tune.raced_from == (began if all_again else 0)
+
+
+def test_a_retry_that_there_was_no_time_for_does_not_race_all_again_without_it() -> None:
+    """Only those that can be raced are a reason to begin again."""
+    tuning = Raced(lambda n, again: (3e6, 2e6, 1e6)[n], 3)
+    failed = [*tuning.states][2]
+    tuning.states[failed].failure = WorkerCrashed("it died of SIGSEGV.")
+    found = finished(tuning)
+    late = tuning.resumed(tuning.tune.spent_s + 1)
+    late.states[failed].failure = None
+    late.tune = late.tune.retrying([failed])
+    assert finished(late).pick == found.pick
+    assert late.tune.not_tried == {failed: late._no_time}
+    again = late.resumed(1e9)
+    del again.states[failed]  # it has a record, and nobody asks for another retry
+    assert finished(again) == found
+    assert again.tune.raced_from == 0
+    assert again.tune.not_tried == {}
+
+
+def test_a_retry_is_refused_where_the_time_is_spent() -> None:
+    tuning = Raced(lambda n, again: 1e6, 2)
+    tuning._decide()
+    spent = tuning.resumed(tuning.tune.spent_s).tune
+    with pytest.raises(SpecError, match=r"--retry-failed: the .* s of this tuning run are spent"):
+        spent.retrying([spent.default])
+    assert tuning.resumed(tuning.tune.spent_s + 1).tune.retrying([spent.default]).not_tried
 
 
 def test_a_full_disk_is_answered_with_the_command_that_resumes_the_tune(tmp_path: Path) -> None:

@@ -145,7 +145,13 @@ class Tune(Frozen):
 
     def retrying(self, failed: Collection[str]) -> Tune:
         """The same where configurations that ``failed`` were never tried: all are raced again with
-        them, as where there is time for more than there was."""
+        them, as where there is time for more than there was. Raises `SpecError` where there is
+        none."""
+        if self.spent_s >= self.asked.max_time_s:
+            raise SpecError(
+                f"--retry-failed: the {self.asked.max_time_s:g} s of this tuning run are spent. "
+                "Give a longer --max-time."
+            )
         again = {one.cell_id for one in self.entrants} & set(failed)
         thrown_out = {name: why for name, why in self.thrown_out.items() if name not in again}
         not_tried = self.not_tried | dict.fromkeys(again, "it failed")

@@ -298,8 +298,9 @@ class Tuning(Scoring):
         Those that were are measured again, too: what was measured at another time is nothing that
         others can be compared with fairly.
         """
-        with_less = {n for n, why in self.tune.not_tried.items() if why != self._no_time}
-        back = with_less - late.keys()
+        # Who failed since, or in a retry that there was no time for, has a record that says so.
+        not_tried = {n: why for n, why in self.tune.not_tried.items() if n in self.states}
+        back = {n for n, why in not_tried.items() if why != self._no_time} - late.keys()
         tried = len(self.costs())
         if back and not self.pace.turns:
             # An earlier part ended before its first round did: how many there is time for is not
@@ -312,7 +313,7 @@ class Tuning(Scoring):
                 "all are raced again, from the beginning."
             )
         else:
-            self._keep(not_tried={**dict.fromkeys(self.tune.not_tried, self._no_time), **late})
+            self._keep(not_tried={**dict.fromkeys(not_tried, self._no_time), **late})
 
     def _race(self, reserve: int) -> str:
         """Race as far as there is time, and look once more at what is left; the pick."""
