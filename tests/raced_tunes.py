@@ -62,11 +62,14 @@ class Raced(Tuning):
         self._group: Any = SimpleNamespace(generation=7, context=context)
         self._windows, self._canary = [], None  # type: ignore[assignment]
         self._told, self._looked_at = {}, set()
+        self._looked_into, self._profile_s = set(), 0.0
         self._unscored, self._worse_by, self.original = set(), {}, None
         self._recorded_before, self._measured_now, self._not_kept = set(), set(), {}
         self.outcome: Any = SimpleNamespace(records=[])
         self.states = {
-            cell.id: SimpleNamespace(cell=cell, invocations=[], failure=None, planned=None)
+            cell.id: SimpleNamespace(
+                cell=cell, invocations=[], failure=None, planned=None, profiles=False
+            )
             for cell in cells
         }  # type: ignore[assignment]
         self.within(1e9)

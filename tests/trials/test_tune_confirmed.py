@@ -330,7 +330,7 @@ def test_what_is_measured_again_has_a_new_record_and_nothing_else(
     for state in tuning.states.values():
         state.stop = None
     written: list[int] = []
-    monkeypatch.setattr(tuning, "_profile", lambda: None)
+    monkeypatch.setattr(tuning, "_profile_the_result", lambda: None)
     monkeypatch.setattr(tuning, "finish", lambda state: written.append(state.cell.threads - 1))
     tuning._decide()
     tuning._finish_all()
@@ -443,6 +443,56 @@ def test_only_what_the_result_names_is_profiled(monkeypatch: pytest.MonkeyPatch)
     assert found == [2, 0, 4, 5]
 
 
+class WrongByProfile(Raced):
+    """One that only a profile tells to be something else."""
+
+    def _throw_out_wrong(self, cell_id: str) -> bool:
+        if cell_id in self._looked_into and cell_id in self.wrong:
+            self._throw_out(cell_id, "it is WRONG (precision)")
+        return cell_id in self.tune.thrown_out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pick", "confirmed"), [(2, 5, [5]), (5, 2, [2]), (0, 2, [2]), (1, 2, [2])]
+)
+def test_what_only_a_profile_tells_to_be_wrong_is_not_returned(
+    wrong: int, pick: int, confirmed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pick is profiled before its confirmation, and what it is compared with."""
+    tuning = WrongByProfile(lambda n, confirming: 0.5e6 + n if n in (2, 5) else 1e6, 8)
+    tuning.against(4)
+    tuning.wrong = {[*tuning.states][wrong]}
+    found = profiled(tuning, monkeypatch, 1)
+    assert tuning.tune.found is not None
+    returned = [tuning.place[one.cell_id] for one in tuning.tune.found.best]
+    assert returned == [one for one in (2, 5) if one != wrong]
+    assert returned[0] == pick
+    assert [place for place, _ in tuning.confirmations()] == confirmed
+    assert len(set(found)) == len(found)
+    assert set(tuning.tune.thrown_out) == (tuning.wrong if wrong in found else set())
+    assert (tuning.tune.found.gain is None) == (wrong == 0)
+
+
+def test_a_form_of_another_precision_than_was_asked_for_is_thrown_out_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is tuned changes nothing that is computed."""
+    tuning = Raced(lambda n, again: 1e6, 4, forms={1: "fp16", 3: "fp16"})
+    names = [*tuning.states]
+    for state in tuning.states.values():
+        state.planned = SimpleNamespace(cell=state.cell)
+    check = SimpleNamespace(name="precision", ok=False, detail="it computes in fp32")
+    record = SimpleNamespace(wrong=("precision",), checks=[check])
+    monkeypatch.setattr(tuning, "_tried", lambda state: (None, record))
+    assert Tuning._throw_out_wrong(tuning, names[3])
+    assert tuning.tune.thrown_out.keys() == {names[1], names[3]}
+    assert Tuning._throw_out_wrong(tuning, names[1])
+    assert len(tuning.kept) == 1
+    record.wrong, check.name = ("parity",), "parity"
+    assert Tuning._throw_out_wrong(tuning, names[0])
+    assert names[2] not in tuning.tune.thrown_out
+
+
 @pytest.mark.parametrize("seconds", [1.0, 4.0, 40.0])
 def test_profiles_are_taken_within_the_time(
     monkeypatch: pytest.MonkeyPatch, seconds: float
@@ -460,7 +510,7 @@ def test_profiles_are_taken_within_the_time(
         assert len(found) >= 2
 
 
-def test_a_confirmation_that_the_time_cuts_off_leaves_some_for_the_profiles(
+def test_a_short_tuning_run_profiles_what_it_compares_and_still_confirms_its_pick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tuning = short()

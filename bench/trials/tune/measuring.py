@@ -150,6 +150,8 @@ class Tuning(Scoring):
             self._told = raw.cells
             self._windows = raw.energy if self.objective.metered else []
         self._looked_at = set(self._told)  #: whose outputs were checked, now or before
+        self._looked_into: set[str] = set()  #: those of which a session was profiled
+        self._profile_s = 0.0  #: what the longest of these took
 
     def run(self) -> None:
         self._keep()
@@ -257,10 +259,9 @@ class Tuning(Scoring):
     def _decide(self) -> None:
         """Score the forms of the model, race, and confirm picks until one holds."""
         self._keep(confirmations=self._ended())
-        compared = len(self.tune.against)
-        # Afterwards a session of each is profiled, which takes about as long as a process.
-        profiles = 2 + compared
-        reserve = self.pace.reserve(2 + compared) + profiles
+        compared = 2 + len(self.tune.against)
+        # Before, a session of each is profiled, which takes about as long as a process.
+        reserve = self.pace.reserve(compared) + compared
         self._take_back(self._score_forms(), reserve)
         while True:
             pick = self._race(reserve)
@@ -269,11 +270,15 @@ class Tuning(Scoring):
                 break
             if not self._is_accurate(pick):
                 continue
-            self._confirm(pick, profiles)
+            self._look_into(self._beside(pick))
+            if not self._can_run(pick):
+                continue
+            self._confirm(pick)
             if not self._holds(pick):
                 continue
             others = [one.cell_id for one in self._found().best if one.cell_id != pick]
-            self._are_accurate(others, profiles * self.pace.each_s)
+            self._are_accurate(others)
+            self._look_into([*self._beside(pick), *others])
             # What was raced against it may be better than it seemed; what fell only against one
             # that has gone since is raced on; and net energies that turn out to be none make the
             # race one of gross ones.
@@ -300,7 +305,8 @@ class Tuning(Scoring):
         """
         # Who failed since, or in a retry that there was no time for, has a record that says so.
         not_tried = {n: why for n, why in self.tune.not_tried.items() if n in self.states}
-        back = {n for n, why in not_tried.items() if why != self._no_time} - late.keys()
+        with_less = {n for n, why in not_tried.items() if why != self._no_time}
+        back = with_less - late.keys() - self.tune.thrown_out.keys()
         tried = len(self.costs())
         if back and not self.pace.turns:
             # An earlier part ended before its first round did: how many there is time for is not
@@ -334,9 +340,8 @@ class Tuning(Scoring):
         standing = rule.standing(self.costs(), {self.tune.default}, self.doubtful())
         return found_in(self.tune, standing, self._costs(), self._doubts(standing), rule)
 
-    def _confirm(self, pick: str, profiles: int) -> None:
-        """Measure it again, side by side with what it is compared with; time for so many
-        ``profiles`` is kept."""
+    def _confirm(self, pick: str) -> None:
+        """Measure it again, side by side with what it is compared with."""
         if len(self._beside(pick)) < 2:
             return
         self.listener.phase(f"confirming {self.tune.words(pick)}")
@@ -348,7 +353,6 @@ class Tuning(Scoring):
             lambda names: self._costs().times_again(self.tune, names),
             self.pace,
             CONFIRMATIONS,
-            reserve=profiles,
             futile=self._futile,
         )
         self._keep(confirmations=self._ended())
@@ -416,7 +420,8 @@ class Tuning(Scoring):
 
     def _tried(self, state: CellState) -> tuple[Evidence, Record]:
         """What is known of it, and the record as it would be now."""
-        return self._recorded(replace(state, profiles=False, stop="max-time"))
+        profiles = state.cell.id in self._looked_into
+        return self._recorded(replace(state, profiles=profiles, stop="max-time"))
 
     def _state(self, planned: PlannedCell) -> CellState:
         """With what an earlier part of this run found out: it may not be measured again."""
@@ -447,29 +452,47 @@ class Tuning(Scoring):
         return ""
 
     def _throw_out_wrong(self, cell_id: str) -> bool:
-        """Look again at what the last process put out."""
+        """Look again at what the last process put out, and at what a profile told."""
+        if cell_id in self.tune.thrown_out:  # with all of its form
+            return True
         _, record = self._tried(self.states[cell_id])
         why = _wrong(record)
-        if why:
+        if "precision" in record.wrong:
+            self._throw_out_form(self.states[cell_id].planned, why)
+        elif why:
             self._throw_out(cell_id, why)
         return bool(why)
 
+    # -- profiles ---------------------------------------------------------------------------------
+
+    def _look_into(self, names: Sequence[str]) -> None:
+        """Have a session of each profiled, as far as there is time, and throw out what only that
+        tells to be something else: of another precision, or in another place."""
+        for name in names:
+            if self._can_run(name):
+                self._profile(name)
+                if name in self._looked_into:
+                    self._throw_out_wrong(name)
+
+    def _profile(self, name: str) -> None:
+        state = self.states[name]
+        longest_s = max(self.pace.each_s, SLACK * self._profile_s)
+        if not state.profiles or name in self._looked_into or self.budget.left_s <= longest_s:
+            return
+        began_s = self.budget.spent_s
+        self._profiled(state)
+        self._looked_into.add(name)
+        self._profile_s = max(self._profile_s, self.budget.spent_s - began_s)
+
     # -- records ----------------------------------------------------------------------------------
 
-    def _profile(self) -> None:
-        """Have a session profiled of each configuration that the result names, those that were
-        confirmed first, as far as there is time; of no other."""
-        longest_s = self.pace.each_s
-        named = [name for name in self._in_the_result() if self.states[name].profiles]
-        for state in self.states.values():
-            state.profiles = False
-        for name in named:
-            if self.budget.left_s <= longest_s:
-                break
-            began_s = self.budget.spent_s
-            self.states[name].profiles = True
-            self._profiled(self.states[name])
-            longest_s = max(longest_s, SLACK * (self.budget.spent_s - began_s))
+    def _profile_the_result(self) -> None:
+        """Those that the result names and that had no profile yet, as far as there is time; no
+        other has one for its record."""
+        for name in self._in_the_result():
+            self._profile(name)
+        for name, state in self.states.items():
+            state.profiles = name in self._looked_into
 
     def _in_the_result(self) -> list[str]:
         """The pick, what it is compared with, and the others that are returned."""
@@ -482,7 +505,7 @@ class Tuning(Scoring):
         """A record of each that was measured, and a new one where it was measured again."""
         found = self.tune.found
         stop: StopReason = "ranked" if found is not None and found.over else "max-time"
-        self._profile()
+        self._profile_the_result()
         for name, state in self.states.items():
             if state.stop is None and state.invocations and self._is_due(name):
                 records = self.outcome.records

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 
-from bench.stats.interval import FEWEST_INVOCATIONS
 from bench.stats.racing import ByRound, RacingRule, Standing
 
 #: So many are measured interleaved at most: each is a process that holds the model.
@@ -207,13 +206,11 @@ def confirm(
     pace: Pace,
     count: int,
     *,
-    reserve: int = 0,
     futile: int = 1,
 ) -> None:
     """Measure these side by side until there are ``count`` processes of each, as ``have`` tells,
-    only the time for ``reserve`` more turns is left, or ``futile`` rounds in a row brought none;
-    when to end doesn't depend on what comes out. Nothing is kept before there are the processes
-    that an interval takes.
+    the time is up, or ``futile`` rounds in a row brought none; when to end doesn't depend on what
+    comes out.
 
     ``names`` are asked for each time: one that fails costs the others nothing, and where fewer than
     two are left there is nothing to compare.
@@ -221,8 +218,7 @@ def confirm(
     in_vain = 0
     while len(now := names()) > 1 and in_vain < futile:
         before = have(now)
-        kept = reserve if before >= FEWEST_INVOCATIONS else 0
-        if before >= count or not pace.holds(len(now), kept):
+        if before >= count or not pace.holds(len(now)):
             break
         pace.measure(field, now)
         if names() == now:

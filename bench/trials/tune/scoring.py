@@ -64,6 +64,12 @@ class Scoring(Measuring):
         self._keep(thrown_out={**self.tune.thrown_out, cell_id: why})
         self.listener.note(f"{self.tune.words(cell_id)} is eliminated: {why}.")
 
+    def _throw_out_form(self, planned: PlannedCell, why: str) -> None:
+        """All configurations of that form: what is tuned changes nothing that is computed."""
+        names = self._forms()[planned.cell.variant]
+        self._keep(thrown_out={**self.tune.thrown_out, **dict.fromkeys(names, why)})
+        self.listener.note(f"{_form(planned)} is eliminated: {why}.")
+
     # -- when it is scored ------------------------------------------------------------------------
 
     def _score_late(self) -> None:
@@ -120,18 +126,18 @@ class Scoring(Measuring):
         until_s = self.budget.spent_s + _SCORING * self.budget.left_s
         self._score_original(until_s)
         late: dict[str, str] = {}
-        for variant, names in self._forms().items():
+        for names in self._forms().values():
             planned = self.states[names[0]].planned
-            form = f"{planned.cell.model.name}{in_words(variant)}"
             if self.budget.spent_s + self._one_more_s() <= until_s:
                 self._score_by(planned, self.budget.total_s)
             if not self._is_scored(planned):
                 why = f"no time to score it in {self.tune.asked.max_time_s:g} s"
                 late |= dict.fromkeys(names, why)
-                self.listener.note(f"{form} is not tried: {why}. Give a longer --max-time.")
+                self.listener.note(
+                    f"{_form(planned)} is not tried: {why}. Give a longer --max-time."
+                )
             elif why := self._worse(planned):
-                self._keep(thrown_out={**self.tune.thrown_out, **dict.fromkeys(names, why)})
-                self.listener.note(f"{form} is eliminated: {why}.")
+                self._throw_out_form(planned, why)
         return late
 
     def _forms(self) -> Mapping[str, list[str]]:
@@ -142,14 +148,13 @@ class Scoring(Measuring):
                 found.setdefault(self.states[one.cell_id].cell.variant, []).append(one.cell_id)
         return found
 
-    def _is_accurate(self, cell_id: str, keep_s: float = 0.0) -> bool:
+    def _is_accurate(self, cell_id: str) -> bool:
         """Whether a configuration, with the options that it has, is shown to be as accurate as the
-        original. Else it is thrown out, or in doubt where scoring it leaves less than ``keep_s``.
-        """
+        original. Else it is thrown out, or in doubt where there is no time to score it."""
         if self.original is None:
             return True
         planned = self.states[cell_id].planned
-        if self.budget.left_s - keep_s > self._one_more_s():
+        if self.budget.left_s > self._one_more_s():
             self._score_by(planned, self.budget.total_s)
         if not self._is_scored(planned):
             self._unscored.add(cell_id)
@@ -158,9 +163,9 @@ class Scoring(Measuring):
             self._throw_out(cell_id, why)
         return not why
 
-    def _are_accurate(self, cell_ids: Iterable[str], keep_s: float) -> None:
+    def _are_accurate(self, cell_ids: Iterable[str]) -> None:
         for cell_id in cell_ids:
-            self._is_accurate(cell_id, keep_s)
+            self._is_accurate(cell_id)
 
     def _accuracy_doubt(self, cell_id: str) -> str:
         """The doubt about a configuration that there was no time to score; else empty."""
@@ -204,3 +209,8 @@ class Scoring(Measuring):
     def _predicted(self, task: str, file: str) -> Mapping[str, Array]:
         """The columns that metrics are made of. Raises `SpecError` where they can't be read."""
         return read_predictions(self.store.path / file, without=bulky_columns(task))
+
+
+def _form(planned: PlannedCell) -> str:
+    """A form of the model in words."""
+    return f"{planned.cell.model.name}{in_words(planned.cell.variant)}"
