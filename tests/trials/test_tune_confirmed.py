@@ -493,6 +493,21 @@ def test_a_form_of_another_precision_than_was_asked_for_is_thrown_out_as_a_whole
     assert names[2] not in tuning.tune.thrown_out
 
 
+def test_no_profile_is_taken_in_the_time_that_a_gain_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = set()
+    for tenths in range(180, 400, 5):
+        tuning = Raced(lambda n, confirming: 0.5e6 if n == 2 else 1e6, 4)
+        tuning.within(tenths / 10)
+        with monkeypatch.context() as patched:
+            found = profiled(tuning, patched, 1)
+        assert tuning.tune.found is not None
+        if tuning.tune.found.pick in ("", tuning.tune.default):
+            continue
+        gains.add(tuning.tune.found.gain is not None)
+        assert tuning.tune.found.gain is not None or not tuning.confirmations() or not found
+    assert True in gains
+
+
 @pytest.mark.parametrize("seconds", [1.0, 4.0, 40.0])
 def test_profiles_are_taken_within_the_time(
     monkeypatch: pytest.MonkeyPatch, seconds: float

@@ -29,6 +29,7 @@ from bench.record.block import Block
 from bench.record.facts import CellFacts
 from bench.record.result import Record, StopReason
 from bench.record.windows import Window
+from bench.stats.interval import FEWEST_INVOCATIONS
 from bench.stats.percentile import minimum_samples
 from bench.stats.racing import ByRound, RacingRule, Standing
 from bench.store.outputs import read_outputs
@@ -270,7 +271,8 @@ class Tuning(Scoring):
                 break
             if not self._is_accurate(pick):
                 continue
-            self._look_into(self._beside(pick))
+            # A gain that can't be told would be too high a price.
+            self._look_into(self._beside(pick), FEWEST_INVOCATIONS * (compared + self.pace.extra))
             if not self._can_run(pick):
                 continue
             self._confirm(pick)
@@ -465,19 +467,21 @@ class Tuning(Scoring):
 
     # -- profiles ---------------------------------------------------------------------------------
 
-    def _look_into(self, names: Sequence[str]) -> None:
-        """Have a session of each profiled, as far as there is time, and throw out what only that
-        tells to be something else: of another precision, or in another place."""
+    def _look_into(self, names: Sequence[str], reserve: int = 0) -> None:
+        """Have a session of each profiled, as far as there is time beside that for ``reserve``
+        turns, and throw out what only that tells to be something else: of another precision, or in
+        another place."""
         for name in names:
             if self._can_run(name):
-                self._profile(name)
+                self._profile(name, reserve)
                 if name in self._looked_into:
                     self._throw_out_wrong(name)
 
-    def _profile(self, name: str) -> None:
+    def _profile(self, name: str, reserve: int = 0) -> None:
         state = self.states[name]
         longest_s = max(self.pace.each_s, SLACK * self._profile_s)
-        if not state.profiles or name in self._looked_into or self.budget.left_s <= longest_s:
+        left_s = self.budget.left_s - reserve * self.pace.each_s
+        if not state.profiles or name in self._looked_into or left_s <= longest_s:
             return
         began_s = self.budget.spent_s
         self._profiled(state)
