@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.stats.interval import Interval
+from bench.stats.interval import Interval, exp
 
 
 def weighted_sum(terms: Sequence[tuple[float, Interval]]) -> Interval:
@@ -37,9 +37,7 @@ def product(one: Interval, other: Interval) -> Interval:
     estimate = one.estimate * other.estimate
     below = math.hypot(*(_log(part.estimate) - _log(part.low) for part in (one, other)))
     above = math.hypot(*(_log(part.high) - _log(part.estimate) for part in (one, other)))
-    return Interval(
-        estimate, estimate * math.exp(-below), estimate * math.exp(above), one.confidence
-    )
+    return Interval(estimate, estimate * exp(-below), estimate * exp(above), one.confidence)
 
 
 def _log(value: float) -> float:

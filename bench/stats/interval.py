@@ -165,9 +165,10 @@ def _exponential(mean: float, error: float, freedom: float, confidence: float) -
     """The t-interval of a mean of logarithms, taken back to the unit of the values."""
     check_confidence(confidence)
     reach = student.quantile(freedom, 0.5 + confidence / 2) * error
-    return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach), confidence)
+    return Interval(exp(mean), exp(mean - reach), exp(mean + reach), confidence)
 
 
-def _exp(x: float) -> float:
-    # With two invocations far apart a bound can leave the range of floats.
+def exp(x: float) -> float:
+    """e to the x; infinite where that leaves the range of floats: with two values far apart, or a
+    confidence near 1, a bound can."""
     return math.exp(x) if x < math.log(np.finfo(np.float64).max) else math.inf

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from bench.defaults import CONFIDENCE
 from bench.stats.distributions import normal, student
-from bench.stats.interval import Interval, check_confidence
+from bench.stats.interval import Interval, check_confidence, exp
 
 Logs = NDArray[np.float64]
 
@@ -124,12 +124,7 @@ def _mean(logs: Logs, variances: Logs) -> tuple[float, float]:
 
 def _around(mean: float, error: float, machines: int, confidence: float) -> Interval:
     reach = student.quantile(machines - 1, 0.5 + confidence / 2) * error
-    return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach), confidence)
-
-
-def _exp(x: float) -> float:
-    # Two machines that differ by much: a bound can leave the range of floats.
-    return math.exp(x) if x < math.log(np.finfo(np.float64).max) else math.inf
+    return Interval(exp(mean), exp(mean - reach), exp(mean + reach), confidence)
 
 
 def _i_squared(logs: Logs, variances: Logs) -> float | None:

@@ -70,3 +70,13 @@ def test_cells_that_wait_are_expected_to_need_what_others_did() -> None:
     forecaster.began()
     forecaster.measured([a_state([1.0] * 12, stop="max-time")], 1.0)
     assert forecaster.expected().remaining_s == pytest.approx(2 * 12 * 1.0)
+
+
+def test_processes_far_apart_at_a_high_confidence_need_as_many_as_are_allowed() -> None:
+    """Their interval, or its square, is beyond all floats."""
+    for figures in ([1.0, 3.0], [1.0, 1.75]):
+        forecaster = a_forecaster([1], confidence=0.999, max_invocations=12)
+        forecaster.began()
+        state = a_state(figures)
+        forecaster.measured([state], 1.0)
+        assert forecaster.expected([state]).remaining_s == 10.0

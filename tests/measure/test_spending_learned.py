@@ -88,6 +88,19 @@ def test_blocks_that_wander_make_an_interval_at_least_so_wide() -> None:
     assert later < found / 3
 
 
+def test_blocks_that_wander_far_at_a_high_confidence_make_no_interval_narrow() -> None:
+    spending = Spending(Suite(confidence=0.999))
+    state: Any = SimpleNamespace(cell=CELL, invocations=[None] * 2)
+    for process in range(2):
+        levels = 10.0 ** np.arange(2, ROUNDS)
+        blocks = [
+            Block(CELL.id, process, i, 0, np.full(9, level, np.int64))
+            for i, level in enumerate(levels)
+        ]
+        spending.note({CELL.id: blocks})
+    assert spending.least_half_widths([state]) == {CELL.id: np.inf}
+
+
 def test_nothing_is_planned_for_a_cell_of_which_nothing_is_known() -> None:
     spending = Spending(Suite())
     assert not spending.knows(CELL.id)

@@ -37,6 +37,13 @@ def test_a_bound_of_0_leaves_the_other_side_alone() -> None:
     assert found.low > 0
 
 
+def test_two_that_know_nothing_have_a_quotient_that_knows_nothing() -> None:
+    """Two bounds near the largest float: their distances together are beyond it."""
+    wide = Interval(1.0, 1e-300, 1e300, 0.999)
+    found = quotient(wide, wide)
+    assert (found.low, found.estimate, found.high) == (pytest.approx(0.0), 1.0, math.inf)
+
+
 def test_what_has_no_interval_is_refused() -> None:
     for terms in ([], [(-1.0, TWO)]):
         with pytest.raises(ValueError, match="sum"):

@@ -152,6 +152,8 @@ class Forecaster:
         if count > 1:
             precision = DECENT if suite.goal == "overview" else suite.precision
             ratio = relative_half_width(state.figures(), suite.confidence) / precision
+            # Beyond that no more are taken, and of two processes far apart the square is no float.
+            ratio = min(ratio, float(suite.max_invocations))
             wanted = max(wanted, math.ceil(count * ratio**2))
         affordable = suite.max_time_s / max(state.spent_s / count, 1e-9) if count else math.inf
         return min(max(wanted, count + 1), suite.max_invocations, max(affordable, count + 1))

@@ -20,6 +20,7 @@ from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
 from bench.record.block import Block, representative
 from bench.spec import DECENT, Suite
+from bench.stats.interval import exp
 from bench.stats.nested.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
 from bench.stats.nested.components import (
     Components,
@@ -122,7 +123,7 @@ class Spending:
             count = len(state.invocations)
             if count > 1 and self.knows(state.cell.id):
                 error = error_by_blocks(self.learned[state.cell.id].medians)
-                found[state.cell.id] = math.expm1(half_width(error**2, count, confidence))
+                found[state.cell.id] = exp(half_width(error**2, count, confidence)) - 1
         return found
 
     def plans(
