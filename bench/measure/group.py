@@ -22,7 +22,7 @@ from bench.discover import load_object
 from bench.errors import BenchError, OutOfMemory
 from bench.files import file_stem
 from bench.machine.disturbance import round_watcher
-from bench.measure.beats import Beat, equal_beats, lengthened
+from bench.measure.beats import Beat, equal_beats
 from bench.measure.canary import Canary
 from bench.measure.member import (
     BLOCK_THRESHOLDS,
@@ -38,7 +38,7 @@ from bench.measure.member import (
     used_by,
 )
 from bench.measure.pace.rounds import takes_part
-from bench.measure.pace.spending import ROUNDS, Plan, Spending
+from bench.measure.pace.spending import ROUNDS, Spending
 from bench.measure.pace.stops import P99, stops
 from bench.measure.starting import Room, start_members
 from bench.measure.state import CellState
@@ -219,11 +219,11 @@ class Group:
 
         Where nothing was learned of a cell yet, it has `ROUNDS`, and then as many more as these say
         are worth it."""
-        plans = self._plans(members)
-        canary_blocks = self._turns(members, canary, 0, {k: p.rounds for k, p in plans.items()})
+        rounds = self._rounds_of(members)
+        canary_blocks = self._turns(members, canary, 0, rounds)
         self._find_openings(members)
         self._show_first(members)
-        done = max((plan.rounds for plan in plans.values()), default=0)
+        done = max(rounds.values(), default=0)
         new = [m for m in members if not self.spending.knows(m.state.cell.id)]
         unfinished = {m.state.cell.id: m.blocks for m in new if not m.gone}
         if unfinished:
@@ -233,12 +233,12 @@ class Group:
         self._again_where_disturbed(members)
         return canary_blocks
 
-    def _plans(self, members: Sequence[Member]) -> dict[str, Plan]:
-        """What each member gets in this generation; longer blocks hold for all that make equal
-        calls, or for none."""
+    def _rounds_of(self, members: Sequence[Member]) -> dict[str, int]:
+        """How many each member begins this generation with; its blocks may be longer from here."""
         found = self.spending.plans(self._alive(members), self.beats)
-        self.beats = lengthened(self.beats, {k: plan.longer for k, plan in found.items()})
-        return {m.state.cell.id: found.get(m.state.cell.id, Plan(ROUNDS)) for m in members}
+        self.beats |= {cell_id: plan.beat for cell_id, plan in found.items()}
+        ids = [member.state.cell.id for member in members]
+        return {i: found[i].rounds if i in found else ROUNDS for i in ids}
 
     @staticmethod
     def _alive(members: Sequence[Member]) -> list[CellState]:

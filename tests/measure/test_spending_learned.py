@@ -14,6 +14,7 @@ from bench.measure.beats import Beat
 from bench.measure.pace.spending import ROUNDS, Plan, Spending
 from bench.record.block import Block
 from bench.spec import Suite
+from bench.stats.nested.allocation import MOST_ROUNDS
 from bench.stats.nested.components import error_by_blocks
 
 CELL = a_cell()
@@ -43,6 +44,32 @@ def test_what_takes_long_to_start_gets_more_rounds_of_each_process() -> None:
     cheap, dear = plan(start_s=0.001).rounds, plan(start_s=1.0).rounds
     assert cheap < dear
     assert plan(start_s=1.0, max_time_s=1.0).rounds < dear, "no more than there is time for"
+
+
+def test_blocks_that_stay_short_beside_others_keep_their_number() -> None:
+    """Longer blocks replace several, where the others want them too, and once."""
+    cells = [a_cell(target="x:noisy"), a_cell(target="x:quiet")]
+
+    def planned(others: int = 0, *, lengthened: bool = False) -> Plan:
+        spending = Spending(Suite(precision=0.005))
+        spending.started(0.2 * (1 + others), 1 + others)
+        rng = np.random.default_rng(1)
+        for process in range(3):
+            for cell, by_calls in zip(cells[: 1 + others], (0.8, 5e-4), strict=False):
+                blocks = [
+                    Block(cell.id, process, i, 0, (1e5 * np.exp(noise)).astype(np.int64))
+                    for i, noise in enumerate(rng.normal(0, by_calls, (16, 100)))
+                ]
+                spending.note({cell.id: blocks})
+                spending.note_block(cell.id, 0.02)
+        states: Any = [SimpleNamespace(cell=cell, planned=None) for cell in cells]
+        beat = Beat(100, 5, lengthened=lengthened)
+        return spending.plans(states, dict.fromkeys((cell.id for cell in cells), beat))[cells[0].id]
+
+    alone, again, beside = planned(), planned(lengthened=True), planned(others=1)
+    assert [one.beat.calls for one in (alone, again, beside)] == [400, 100, 100]
+    assert again.rounds == 4 * alone.rounds
+    assert beside.rounds == MOST_ROUNDS
 
 
 def test_the_time_of_a_start_is_shared_by_the_workers_that_started_in_it() -> None:

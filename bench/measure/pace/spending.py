@@ -15,13 +15,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.measure.beats import Beat
+from bench.measure.beats import Beat, lengthened
 from bench.measure.pace.stops import P99, ranking_rule, rivals
 from bench.measure.state import CellState
 from bench.record.block import Block, representative
 from bench.spec import DECENT, Suite
 from bench.stats.interval import exp
-from bench.stats.nested.allocation import Asked, Costs, half_width, longer_blocks, rounds_worth
+from bench.stats.nested.allocation import (
+    FEWEST_ROUNDS,
+    Asked,
+    Costs,
+    half_width,
+    longer_blocks,
+    rounds_worth,
+)
 from bench.stats.nested.components import (
     Components,
     against_others,
@@ -76,7 +83,7 @@ class Plan:
     """What a cell gets in each further generation."""
 
     rounds: int
-    longer: int = 1  #: by which factor its blocks are
+    beat: Beat  #: what it does in each of them
 
 
 class Spending:
@@ -133,26 +140,49 @@ class Spending:
         unfinished: Mapping[str, Sequence[Block]] | None = None,
     ) -> dict[str, Plan]:
         """For each cell that anything is known of; ``unfinished`` are the blocks of a generation
-        that goes on."""
+        that goes on, in which they stay as long as they are."""
         known = self.learned | self._with(unfinished or {})
         known = {s.cell.id: known[s.cell.id] for s in states if s.cell.id in known}
         known = {cell_id: found for cell_id, found in known.items() if found.medians}
         asked, components = self._asked(states, known), self._components(known)
+        worth = {
+            cell_id: max(rounds_worth(each, self._costs(mine), asked[cell_id]) for each in found)
+            for (cell_id, mine), found in zip(known.items(), components.values(), strict=True)
+        }
+        made = beats
+        if not unfinished:
+            made = lengthened(beats, self._longer(known, components, beats, worth))
         return {
-            cell_id: self._plan(mine, components[cell_id], asked[cell_id], beats[cell_id])
+            cell_id: self._plan(mine, worth[cell_id], asked[cell_id], beats[cell_id], made[cell_id])
             for cell_id, mine in known.items()
         }
 
-    def _plan(self, mine: Learned, found: Sequence[Components], asked: Asked, beat: Beat) -> Plan:
-        costs = Costs(self.process_s, mine.block_s, max(0.0, mine.block_s - mine.timed_s))
-        rounds = max(rounds_worth(each, costs, asked) for each in found)
-        longer = 1
-        if rounds >= MANY * ROUNDS:
-            longer = min(longer_blocks(each, costs, beat.calls) for each in found)
+    def _costs(self, mine: Learned) -> Costs:
+        return Costs(self.process_s, mine.block_s, max(0.0, mine.block_s - mine.timed_s))
+
+    def _longer(
+        self,
+        known: Mapping[str, Learned],
+        components: Mapping[str, Sequence[Components]],
+        beats: Mapping[str, Beat],
+        worth: Mapping[str, int],
+    ) -> dict[str, int]:
+        """By which factor the blocks of each cell should be longer, as far as it alone is asked."""
+        found = dict.fromkeys(known, 1)
+        for cell_id, mine in known.items():
+            if worth[cell_id] >= MANY * ROUNDS:
+                costs, calls = self._costs(mine), beats[cell_id].calls
+                found[cell_id] = min(
+                    longer_blocks(each, costs, calls) for each in components[cell_id]
+                )
+        return found
+
+    def _plan(self, mine: Learned, worth: int, asked: Asked, beat: Beat, made: Beat) -> Plan:
+        """``worth`` rounds of the blocks as they are, or fewer of those that will be ``made``."""
         affordable = self.cell_s / asked.looks[0] / max(mine.block_s, 1e-9)
-        rounds = min(rounds // longer, max(ROUNDS, int(affordable)))
-        tail = math.ceil(minimum_samples(P99) / (asked.looks[0] * beat.calls))
-        return Plan(max(rounds, min(ROUNDS, tail)), longer)
+        rounds = min(worth, max(ROUNDS, int(affordable))) * beat.calls // made.calls
+        tail = math.ceil(minimum_samples(P99) / (asked.looks[0] * made.calls))
+        return Plan(max(FEWEST_ROUNDS, rounds, min(ROUNDS, tail)), made)
 
     def _components(self, known: Mapping[str, Learned]) -> dict[str, list[Components]]:
         """For each cell those of it alone, which decide how sure its latency is, unless only the
