@@ -193,7 +193,7 @@ class Group:
             return
         needed = minimum_samples(P99)
         latency_s = member.warmup.latency_ns / 1e9
-        per_invocation = ROUNDS * self.beats[cell.id].calls
+        per_invocation = self._usual_rounds(member) * self.beats[cell.id].calls
         enough_s = math.ceil(needed * latency_s)
         if suite.max_time_s < enough_s:
             remedy = f"--max-time {enough_s}"
@@ -217,8 +217,8 @@ class Group:
     def rounds(self, members: list[Member], canary: Canary) -> list[Block]:
         """Blocks in random turn; a member whose worker fails leaves, the others go on.
 
-        Where nothing was learned of a cell yet, it has `ROUNDS`, and then as many more as these say
-        are worth it."""
+        Where nothing was learned of a cell yet, it has the usual ones, and then as many more as
+        these say are worth it."""
         rounds = self._rounds_of(members)
         canary_blocks = self._turns(members, canary, 0, rounds)
         self._find_openings(members)
@@ -228,7 +228,7 @@ class Group:
         unfinished = {m.state.cell.id: m.blocks for m in new if not m.gone}
         if unfinished:
             found = self.spending.plans(self._alive(members), self.beats, unfinished)
-            more = {k: found[k].rounds - ROUNDS for k in unfinished if k in found}
+            more = {k: found[k].rounds - rounds[k] for k in unfinished if k in found}
             canary_blocks += self._turns(members, canary, done, more)
         self._again_where_disturbed(members)
         return canary_blocks
@@ -237,8 +237,15 @@ class Group:
         """How many each member begins this generation with; its blocks may be longer from here."""
         found = self.spending.plans(self._alive(members), self.beats)
         self.beats |= {cell_id: plan.beat for cell_id, plan in found.items()}
-        ids = [member.state.cell.id for member in members]
-        return {i: found[i].rounds if i in found else ROUNDS for i in ids}
+        usual = {member.state.cell.id: self._usual_rounds(member) for member in members}
+        return {i: found[i].rounds if i in found else rounds for i, rounds in usual.items()}
+
+    def _usual_rounds(self, member: Member) -> int:
+        """Those of a cell of which nothing is known but about how long a call takes; the first
+        blocks have their opening besides."""
+        beat = self.beats[member.state.cell.id]
+        calls = beat.calls + beat.most_opening
+        return self.spending.usual_rounds(calls * member.warmup.latency_ns / 1e9)
 
     @staticmethod
     def _alive(members: Sequence[Member]) -> list[CellState]:

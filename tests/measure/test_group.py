@@ -633,9 +633,25 @@ def test_a_cell_that_goes_on_for_its_fewest_invocations_is_told() -> None:
     spent = [state.spent_s for state in bench.finished]
     words = overdraft_words(spent, short)
     assert f"3 cells took up to {max(spent):.3g} s, more than --max-time 0.2s" in words
-    assert "10 here (--min-invocations)" in words
+    assert "10 here (--min-invocations), or 2 once 3 times that time is spent." in words
     enough = Bench(THREE, suite(precision=0.001, max_time_s=5.0), spread=0.3).run()
     assert not any(state.overdrawn for state in enough.finished)
+
+
+def test_slow_calls_have_no_more_rounds_than_their_time_holds() -> None:
+    """A language model's whole query takes seconds, and a block of it makes two calls at first."""
+    for latency_s, rounds in ((0.1, ROUNDS), (0.3, 5), (10.0, FEWEST_ROUNDS)):
+        quick = suite(min_invocations=3, max_invocations=4, max_time_s=10.0)
+        bench = Bench({"a": latency_s * 1e9}, quick)
+
+        def computed_s(bench: Bench = bench, latency_s: float = latency_s) -> float:
+            asked = [block for blocks in bench.heard(TimeBlock) for block in blocks]
+            return latency_s * sum(block.calls + block.discard for block in asked)
+
+        bench.context = replace(bench.context, account=Account(computed_s))
+        made = [len(blocks) for blocks in bench.run().heard(TimeBlock)]
+        assert made == [rounds] * len(made)
+        assert len(made) >= 2
 
 
 def test_ranking_ends_for_a_settled_cell_and_goes_on_for_an_open_pair() -> None:

@@ -43,7 +43,8 @@ from bench.stats.spending import geometric_looks
 from bench.stats.stopping import stopping_confidence
 
 #: Rounds of the first generation, after which it is looked at for the first time; the design whose
-#: intervals held their coverage where nothing was learned.
+#: intervals held their coverage where nothing was learned. Slow calls have fewer
+#: (`Spending.usual_rounds`).
 ROUNDS = 8
 #: Blocks are made longer where so many times the first rounds would be wanted: below that there is
 #: little to save.
@@ -100,6 +101,12 @@ class Spending:
         """A generation's workers were started in this time, whether beside each other or not."""
         if workers:
             self.process_s = seconds / workers
+
+    def usual_rounds(self, block_s: float) -> int:
+        """As many as a process has before anything is learned: `ROUNDS`, or where blocks take so
+        long that the fewest processes would overrun a cell's time, as many as it holds."""
+        held = self.suite.max_time_s / self.suite.min_invocations / max(block_s, 1e-9)
+        return max(FEWEST_ROUNDS, min(ROUNDS, int(held)))
 
     def knows(self, cell_id: str) -> bool:
         """Whether a process of the cell was measured."""
@@ -179,10 +186,11 @@ class Spending:
 
     def _plan(self, mine: Learned, worth: int, asked: Asked, beat: Beat, made: Beat) -> Plan:
         """``worth`` rounds of the blocks as they are, or fewer of those that will be ``made``."""
+        usual = self.usual_rounds(mine.block_s)
         affordable = self.cell_s / asked.looks[0] / max(mine.block_s, 1e-9)
-        rounds = min(worth, max(ROUNDS, int(affordable))) * beat.calls // made.calls
+        rounds = min(worth, max(usual, int(affordable))) * beat.calls // made.calls
         tail = math.ceil(minimum_samples(P99) / (asked.looks[0] * made.calls))
-        return Plan(max(FEWEST_ROUNDS, rounds, min(ROUNDS, tail)), made)
+        return Plan(max(FEWEST_ROUNDS, rounds, min(usual, tail)), made)
 
     def _components(self, known: Mapping[str, Learned]) -> dict[str, list[Components]]:
         """For each cell those of it alone, which decide how sure its latency is, unless only the

@@ -98,7 +98,7 @@ def overdraft_words(spent_s: Sequence[float], suite: Suite) -> str:
     return (
         f"{counted(len(spent_s), 'cell')} took up to {max(spent_s):.3g} s, more than --max-time "
         f"{suite.max_time_s:g}s: the fewest invocations come first, {suite.min_invocations} here "
-        f"(--min-invocations), for at most {PATIENCE:g} times that time."
+        f"(--min-invocations), or 2 once {PATIENCE:g} times that time is spent."
     )
 
 
