@@ -202,10 +202,20 @@ class Measuring:
                 self.listener.phase(f"filling the cache of {name}")
             ready = [found for p in there if (found := self._with_past(p)) is not None]
             new = [planned for planned in ready if planned.cell.id in todo]
+            self._is_next([p for p in group if p.cell.id in todo], new)
             if new:
                 self._measure([self._state(planned) for planned in new])
             self._measure_energy(ready)
         self.forecaster.energy.ended()
+
+    def _is_next(self, planned: Sequence[PlannedCell], new: Sequence[PlannedCell]) -> None:
+        """What was planned of a group, of which only the ``new`` can be measured: what the others
+        would have taken is left to the rest of the run."""
+        cell_ids = {one.cell.id for one in new}
+        dropped = to_share([p for p in planned if p.cell.id not in cell_ids])
+        self.run_budget.without(dropped)
+        if new or dropped:
+            self.forecaster.began()
 
     def _unmetered(self) -> set[str]:
         """Cells that an earlier part of this run measured, but for their energy."""
@@ -298,7 +308,6 @@ class Measuring:
         return failure is not None
 
     def _measure(self, states: Sequence[CellState]) -> None:
-        self.forecaster.began()
         allowance = self.run_budget.allowance(len(states), self._apart_s(states))
         simulated = [s for s in states if _simulated(s.planned)]
         for state in simulated:

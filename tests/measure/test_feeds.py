@@ -19,6 +19,7 @@ from bench.cards.ready import Loaded
 from bench.errors import ModelChanged, OutOfMemory
 from bench.measure import plan
 from bench.measure.measuring import Measuring
+from bench.measure.pace.budget import Budget
 from bench.measure.plan import PlannedCell, make_plan
 
 
@@ -118,6 +119,7 @@ class Counted(Measuring):
             too_short=list,
             energy=SimpleNamespace(ended=lambda: None),
         )
+        self.run_budget = Budget(None, len(cells), lambda: 0.0)
         self.alive = alive
         self.seen: list[tuple[int, int]] = []
         self.failures: list[str] = []

@@ -40,6 +40,10 @@ class Budget:
         mine_s = share * self._left_s(apart_s)
         return Allowance(lambda: mine_s - (self._clock() - began_s), mine_s / cells)
 
+    def without(self, cells: int) -> None:
+        """So many are not measured after all, and need no share."""
+        self._cells -= cells
+
     def is_spent(self, apart_s: float) -> bool:
         """Whether nothing is left for what doesn't have to be measured."""
         return self._left_s(apart_s) <= 0

@@ -49,7 +49,7 @@ class Forecaster:
         self._needed: dict[str, float] = {}  #: invocations in the end, by cell
 
     def began(self) -> None:
-        """The cells of the next group are measured from now on."""
+        """The cells of the next group are measured from now on, as far as they can be."""
         if self._waiting:
             self._waiting.pop(0)
 
