@@ -362,13 +362,11 @@ def _without_overview(suite: Suite, flags: dict[str, Any]) -> dict[str, Any]:
         return {}
     coarse = flags.get("precision")
     quicker = isinstance(coarse, float) and coarse >= suite.precision
-    return {
-        "goal": "precision",
-        "budget_s": suite.budget_s if quicker else None,
-        "min_invocations": min(
-            Suite.model_fields["min_invocations"].default, suite.max_invocations
-        ),
-    }
+    found = {"goal": "precision", "budget_s": suite.budget_s if quicker else None}
+    if flags.get("goal") == "rank":  # an order is looked at as early as in an overview
+        return found
+    fewest = Suite.model_fields["min_invocations"].default
+    return found | {"min_invocations": min(fewest, suite.max_invocations)}
 
 
 #: How models are measured that are named without a suite: as the default suite, but for its budget,
@@ -494,6 +492,8 @@ def with_flags(
         flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
     given = {**suite.model_dump(exclude_unset=True), **_without_overview(suite, flags), **flags}
     given |= _bounds_that_give_way(suite, flags)
+    if flags.get("goal") == "rank":
+        given.setdefault("min_invocations", OVERVIEW["min_invocations"])
     merged = make_suite(given, source, state)
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
     if flags.get("batch", _FIRST) != _FIRST and one_sample:

@@ -198,7 +198,7 @@ _LONG_S = 30.0
     "--min-invocations",
     metavar="N",
     type=int,
-    help="Minimum worker processes per cell; default 5, 3 for an overview.",
+    help="Minimum worker processes per cell; default 5, 3 for an overview or --goal rank.",
 )
 @_how_long(
     "--max-invocations",

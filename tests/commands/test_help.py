@@ -119,7 +119,7 @@ def test_the_help_says_when_a_run_is_an_overview() -> None:
     assert f"{Suite.model_fields['goal'].default} for other suites" in goal
     assert f"{default.budget_s:g}s for the default suite" in budget
     least = shown(options("run")["min_invocations"])
-    assert f"{OVERVIEW['min_invocations']} for an overview" in least
+    assert f"{OVERVIEW['min_invocations']} for an overview or --goal rank" in least
 
 
 def test_distilling_says_the_defaults_of_its_recipes() -> None:

@@ -85,6 +85,14 @@ def test_what_is_clearly_narrow_at_its_first_look_was_no_luck() -> None:
     assert set(stopped(*both, goal="rank").values()) == {"ranked"}
 
 
+def test_an_order_that_is_settled_early_waits_for_the_fewest_invocations() -> None:
+    far = a_state("x:a", 1e5, count=4), a_state("x:b", 2e5, count=5)
+    ranked = {"x:a": "ranked", "x:b": "ranked"}
+    assert stopped(*far, goal="rank", min_invocations=3) == ranked
+    assert stopped(*far, goal="rank", min_invocations=5) == {"x:b": "ranked"}
+    assert stopped(*far, goal="rank", min_invocations=6) == {}
+
+
 def test_where_the_order_is_open_measuring_goes_on() -> None:
     near = a_state("x:a", 1e5), a_state("x:b", 1e5)
     states = [*near, a_state("x:c", 3e5)]
@@ -151,6 +159,10 @@ def test_who_says_how_sure_to_be_gets_no_overview() -> None:
         found = with_flags(suite, flags)
         assert (found.goal, found.budget_s) == (flags.get("goal", "precision"), None)
     assert with_flags(suite, {"precision": 0.01}).min_invocations == 5
+    file = make_suite({}, "the test")
+    for flags, fewest in (({}, 3), ({"min_invocations": 10}, 10), (THOROUGH, 10)):
+        ranks = [with_flags(one, {"goal": "rank", **flags}) for one in (suite, file)]
+        assert [one.min_invocations for one in ranks] == [fewest, fewest]
     quick = with_flags(suite, QUICK)
     assert (quick.goal, quick.budget_s, quick.precision) == ("precision", 85.0, 0.05)
     kept = with_flags(suite, {"targets": ("x:cpu",), "budget_s": 30.0})

@@ -56,7 +56,8 @@ def _answered(
 ) -> dict[str, StopReason]:
     """The cells that have the answer which the goal asks for, and why they stop."""
     if suite.goal == "rank":
-        return dict.fromkeys(_ranked(everybody, suite), "ranked")
+        enough = {s.cell.id for s in active if len(s.invocations) >= suite.min_invocations}
+        return dict.fromkeys(_ranked(everybody, suite) & enough, "ranked")
     precise = _precise(active, suite, suite.precision, least)
     found: dict[str, StopReason] = dict.fromkeys(precise, "precision")
     found.update(dict.fromkeys(precise & _clearly_narrow(active, suite), "first-look"))
