@@ -200,8 +200,9 @@ class Driver:
 
     def _doubt(self) -> None:
         """Give up what nobody measures who is there, once who is gone had time to come again."""
-        counts = self.board.counts
-        if counts.leased or not counts.left or self._to_ask:
+        # A lease ends a while after its last record, and then its node may take what waits.
+        busy = any(node.lease for node in self._open.values())
+        if busy or not self.board.counts.left or self._to_ask:
             self._waits_since = None
             return
         awaited = self.board.awaited()

@@ -31,12 +31,13 @@ class Fate:
 @dataclass
 class SimulatedNode:
     """A stand-in node: ``seconds`` says how long it takes for a cell; ``error`` what each lease of
-    it ends with, in place of records."""
+    it ends with, in place of records; ``ending_s``: from the last record of a lease to its end."""
 
     facts: NodeFacts
     seconds: Callable[[Cell], float]
     fates: Sequence[Fate] = ()
     error: str | None = None
+    ending_s: float = 0.0
     alive: bool = True
     epoch: int = 0  #: what was under way in an earlier one never happens
     run: str = ""
@@ -92,7 +93,7 @@ class Simulated:
             grew = Grew(node, order.run, RECORDS, it.written, data)
             it.written += len(data)
             self._put(at_s, node, it.epoch, grew)
-        self._put(at_s, node, it.epoch, Ended(node, lease.id, it.error))
+        self._put(at_s + it.ending_s, node, it.epoch, Ended(node, lease.id, it.error))
 
     def events(self, timeout_s: float) -> Sequence[Event]:
         until_s = self.now_s + timeout_s

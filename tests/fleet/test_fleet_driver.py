@@ -102,6 +102,18 @@ def test_a_run_that_measured_a_part_says_so_and_is_what_can_be_derived_of_it(
     assert not [p for p in check_copy(read_run(path), path.name).problems if p.file == "run.json"]
 
 
+@pytest.mark.parametrize("ending_s", [0.1, 30.0])
+def test_a_node_that_takes_a_while_to_end_a_lease_is_waited_for(
+    tmp_path: Path, ending_s: float
+) -> None:
+    """Nothing is leased behind the last record of a lease, and the node is not idle yet."""
+    planned = cells(3, "x:cpu", "y:gpu")
+    fleet = Fleet(tmp_path / "out", planned)
+    outcome = fleet.drive(Simulated([node(facts("a", "x:cpu", "y:gpu"), ending_s=ending_s)]))
+    assert (outcome.measured, outcome.unmeasured) == (6, 0)
+    each_once(fleet, planned)
+
+
 def test_each_kind_measures_all_that_it_can_and_a_node_with_spread_node(tmp_path: Path) -> None:
     planned = cells(3)
     nodes = [facts("a"), facts("b"), facts("c", machine="kind-c", threads=8)]
