@@ -10,6 +10,7 @@ import click
 
 from bench import __version__
 from bench.errors import SpecError
+from bench.numbers import counted
 
 if TYPE_CHECKING:
     from bench.record.certificate import Certificate
@@ -65,7 +66,8 @@ def _bundle(file: Path) -> int:
     if manifest.runs:
         told = _told(file, verdict.problems)
         click.echo(
-            f"{file}: {verdict.numbers} numbers of {len(manifest.runs)} runs derived again; {told}."
+            f"{file}: {verdict.numbers} numbers of {counted(len(manifest.runs), 'run')} derived "
+            f"again; {told}."
         )
         _further(str(file), verdict.taken, verdict.reworded)
         differences += len(verdict.problems)
@@ -105,7 +107,8 @@ def _publication(folder: Path) -> int:
     account = check(folder)
     verdict = _told(folder, account.problems)
     click.echo(
-        f"{folder}: {account.numbers} numbers of {account.runs} runs derived again; {verdict}."
+        f"{folder}: {account.numbers} numbers of {counted(account.runs, 'run')} derived again; "
+        f"{verdict}."
     )
     if account.problems and account.written_by:
         click.echo(
@@ -128,7 +131,10 @@ def _certificate(folder: Path, name: str) -> int:
         problems += _page(folder, account.certificate)
     verdict = _told(name, problems)
     parties = len(account.certificate.findings)
-    click.echo(f"{name}: {account.numbers} numbers of {parties} verdicts derived again; {verdict}.")
+    click.echo(
+        f"{name}: {account.numbers} numbers of {counted(parties, 'verdict')} derived again; "
+        f"{verdict}."
+    )
     return len(problems)
 
 

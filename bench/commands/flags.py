@@ -186,7 +186,8 @@ def read_numbers(
     """``1,8`` or several flags as a tuple of positive integers."""
     parts = [part.strip() for value in values for part in value.split(",")]
     if any(not part.isdigit() or int(part) < 1 for part in parts):
-        raise click.BadParameter("give whole numbers from 1, for example 1,8,32")
+        alone = f", or {_AUTO} alone" if any(part == _AUTO for part in parts) else ""
+        raise click.BadParameter(f"give whole numbers from 1, for example 1,8,32{alone}.")
     return tuple(int(part) for part in parts)
 
 

@@ -10,7 +10,7 @@ import click
 from bench.commands.check_results import check_results
 from bench.commands.chosen import latest_run, runs_argument
 from bench.commands.output import warn
-from bench.numbers import size
+from bench.numbers import counted, size
 
 
 @click.command(name="publish")
@@ -75,7 +75,9 @@ def _publish(runs: Sequence[Path], output: Path, title: str | None) -> None:
         warn(problem)
     files = [path for path in output.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
-    click.echo(f"{output}: {len(found)} runs, {len(files)} files, {size(total)}.")
+    click.echo(
+        f"{output}: {counted(len(found), 'run')}, {counted(len(files), 'file')}, {size(total)}."
+    )
 
 
 def _trend(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
@@ -88,6 +90,7 @@ def _trend(runs: tuple[Path, ...], output: Path, title: str | None) -> None:
     for words in written.skipped:
         warn(words)
     click.echo(
-        f"{output}: {written.runs} runs ({written.added} added), {written.cells} cells, "
-        f"{written.steps} changes."
+        f"{output}: {counted(written.runs, 'run')} ({written.added} added), "
+        f"{counted(written.cells, 'cell')}, "
+        f"{counted(written.steps, 'change')}."
     )

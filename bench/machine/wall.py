@@ -56,6 +56,11 @@ def read_command(command: str) -> float:
     return watts
 
 
+def _reason(error: Exception) -> str:
+    """Without the number and the path, which an error of the system repeats."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 @dataclass(frozen=True)
 class MeterFile:
     """A meter's CSV file: ``offset_s`` is added to its times, which are of ``zone`` where they
@@ -75,7 +80,9 @@ class MeterFile:
             reader = csv.reader(io.StringIO(text, newline=""))
             numbered = [(reader.line_num, line) for line in reader if any(line)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise SpecError(f"--wall-csv {self.path}: it can't be read: {error}.") from error
+            raise SpecError(
+                f"--wall-csv {self.path}: it can't be read: {_reason(error)}."
+            ) from error
         lines, ends = [line for _, line in numbered], text.endswith(("\n", "\r"))
         if len(lines) == 1 and not ends:
             raise SpecError(f"--wall-csv {self.path}: its only line has no end yet.")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import Unsupported
-from bench.numbers import duration
+from bench.numbers import duration, significant
 from bench.record.queries import time_per_token
 from bench.stats.percentile import minimum_samples
 
@@ -225,7 +225,8 @@ def _hopeless(last: _Outcome, rate: float, bounds: Sequence[Bound]) -> Unsupport
     longest_ns = float(worst.of(last.made).max(initial=0))
     return Unsupported(
         f"the {worst.name} bound of {duration(worst.limit_ns)} does not hold at any rate: even at "
-        f"{rate:.3g} queries/s {worst.above(last.made)} of {len(last.made.latency_ns)} took "
-        f"longer, up to {duration(longest_ns)} ({worst.what} takes {duration(worst.alone_ns)}). "
+        f"{significant(rate)} queries/s {worst.above(last.made)} of "
+        f"{len(last.made.latency_ns)} took longer, up to {duration(longest_ns)} "
+        f"({worst.what} takes {duration(worst.alone_ns)}). "
         "Give a bound above that, or keep other programs off this machine."
     )

@@ -20,7 +20,7 @@ from bench.measure.capacity_search import (
 )
 from bench.measure.group import Group
 from bench.measure.member import Member
-from bench.numbers import duration
+from bench.numbers import duration, significant
 from bench.record.block import Block
 from bench.record.facts import Trial
 from bench.record.queries import time_per_token
@@ -119,6 +119,6 @@ def refuse_too_long(trial_s: float, queries: int, timeout_s: float) -> None:
         enough_s = math.ceil(2 * trial_s)
         raise Unsupported(
             f"a trial of {queries} queries, which a p99 needs, takes {duration(trial_s * 1e9)} at "
-            f"{queries / trial_s:.2g} queries/s, longer than --cell-timeout allows. Give "
-            f"--cell-timeout {enough_s}, or shorter queries."
+            f"{significant(queries / trial_s, 2)} queries/s, longer than --cell-timeout allows. "
+            f"Give --cell-timeout {enough_s}, or shorter queries."
         )

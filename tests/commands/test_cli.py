@@ -102,6 +102,23 @@ def test_no_command_prints_the_help(bench: Bench) -> None:
     assert "Read results:" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "--batch", "1,x"), "give whole numbers from 1, for example 1,8,32."),
+        (("run", "--batch", "1,auto"), "for example 1,8,32, or auto alone."),
+        (("tune", "net.onnx"), "Got unexpected extra argument (net.onnx)."),
+        (("run", "--max-time", "5x"), "for example 5s, 2m, 1h or 90."),
+    ],
+)
+def test_wrong_usage_is_answered_in_whole_sentences(
+    bench: Bench, words: tuple[str, ...], said: str
+) -> None:
+    done = bench(*words)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"{said} See 'bench {words[0]} --help'.\n")
+
+
 def test_an_unknown_command_is_answered_with_the_nearest(bench: Bench) -> None:
     done = bench("lsit")
     assert done.returncode == 2

@@ -47,6 +47,11 @@ def file(tmp_path: Path, text: str, offset_s: float = 0.0, zone: str = "UTC") ->
     return MeterFile(path, offset_s, zone)
 
 
+def test_a_file_that_is_not_there_is_told_without_a_number_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"m.csv: it can't be read: No such file or directory\.$"):
+        MeterFile(tmp_path / "m.csv").read()
+
+
 def test_times_of_day_are_of_the_zone_that_is_named(tmp_path: Path) -> None:
     text = "time,volts,watts\n2026-11-28T08:00:01,230,50.5\n2026-11-28T08:00:00,230,40\n"
     assert file(tmp_path, text).read() == [(1795852800.0, 40.0), (1795852801.0, 50.5)]

@@ -88,6 +88,14 @@ def test_a_bound_that_fails_at_every_rate_is_refused_with_what_was_seen() -> Non
         search(trial, 1 * MS, 5 * MS)
 
 
+def test_a_rate_of_thousands_is_told_without_an_exponent() -> None:
+    def trial(rate: float, queries: int, allowed: int) -> Made:
+        return Made(np.where(np.arange(queries) % 50 == 0, 50 * MS, 0.01 * MS))
+
+    with pytest.raises(Unsupported, match=r"even at [0-9]{4,} queries/s"):
+        search(trial, 0.01 * MS, 5 * MS)
+
+
 @pytest.mark.parametrize("misjudged", [0.2, 0.7, 1.0, 3.0])
 def test_the_rate_found_does_not_depend_on_where_the_search_begins(misjudged: float) -> None:
     found = search(queue(1 * MS, 5), misjudged * MS, 10 * MS)

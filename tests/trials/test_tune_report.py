@@ -121,7 +121,10 @@ def test_what_failed_what_was_thrown_out_and_what_was_not_tried_are_named() -> N
     failed = a_failure(SINGLE, "crashed", "it died of SIGSEGV.")
     tune = a_tune(
         a_found(),
-        thrown_out={SPINNING.id: "it is WRONG (parity): far off"},
+        thrown_out={
+            SPINNING.id: "it is WRONG (parity): far off",
+            DEFAULT.id: "it could not be scored beside the original: x:cpu has no f16.",
+        },
         not_tried={SINGLE.id: "no time in 30 s"},
         beyond=3,
     )
@@ -129,6 +132,7 @@ def test_what_failed_what_was_thrown_out_and_what_was_not_tried_are_named() -> N
     assert "threads=1 failed (crashed): it died of SIGSEGV." in words
     assert "eliminated: arena=0 spinning=1: it is WRONG (parity): far off." in words
     assert "1 configuration not tried: no time in 30 s." in words
+    assert ".." not in words
     assert "3 configurations more" in words
 
 

@@ -195,7 +195,7 @@ class Tuning(Scoring):
     def _take_windows(self, names: Sequence[str]) -> None:
         """A round of windows of each; who gives none, or mostly none that count, is thrown out."""
         cells = [self.states[name].planned for name in names]
-        self.listener.phase(f"energy of {len(names)} configurations in turn")
+        self.listener.phase(f"energy of {counted(len(names), 'configuration')} in turn")
         self._windows += self._pass.windows(cells)
         without = no_energy([cell for cell, _ in self._tried_so_far()], self._windows)
         for name in names:
@@ -325,7 +325,7 @@ class Tuning(Scoring):
 
     def _race(self, reserve: int) -> str:
         """Race as far as there is time, and look once more at what is left; the pick."""
-        self.listener.phase(f"racing {len(self.costs())} configurations")
+        self.listener.phase(f"racing {counted(len(self.costs()), 'configuration')}")
         self.pace.apart_s = self._kept_to_score_s()
         rng = self._group.context.rng
         while True:
