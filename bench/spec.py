@@ -432,6 +432,9 @@ def load_suite(path: Path) -> Suite:
 def make_suite(data: dict[str, Any], source: str, state: str | None = None) -> Suite:
     """Check ``data``; ``source`` is what an error blames: a file, `FLAGS` or `ARGUMENTS`. Of a
     `_DRAFT` each key is checked alone."""
+    if data.get("goal") == "rank" and state != _DRAFT:
+        # An order is looked at as early as in an overview.
+        data = {"min_invocations": OVERVIEW["min_invocations"], **data}
     try:
         suite = Suite.model_validate(data, context=state)
     except ValidationError as error:
@@ -492,8 +495,6 @@ def with_flags(
         flags = {**flags, "loadgen": {**mine, **flags["loadgen"]}}
     given = {**suite.model_dump(exclude_unset=True), **_without_overview(suite, flags), **flags}
     given |= _bounds_that_give_way(suite, flags)
-    if flags.get("goal") == "rank":
-        given.setdefault("min_invocations", OVERVIEW["min_invocations"])
     merged = make_suite(given, source, state)
     one_sample = all(find_scenario(name).one_sample for name in merged.scenarios)
     if flags.get("batch", _FIRST) != _FIRST and one_sample:
@@ -502,6 +503,7 @@ def with_flags(
             f"--batch contradicts {' and '.join(merged.scenarios)}: one sample per query (as in "
             f"MLPerf); use {' or '.join(larger)} for larger queries."
         )
-    if "energy_window_s" in flags and not merged.energy:
-        raise SpecError("--energy-window has no effect without --energy: give both.")
+    for name in ("energy_window_s", "wall_zone", "wall_offset_s"):
+        if name in flags and not merged.energy:
+            raise SpecError(f"{flag_of(name)} has no effect without --energy: give both.")
     return merged

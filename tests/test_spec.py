@@ -234,7 +234,9 @@ def test_what_a_resumed_tuning_run_keeps_is_named_by_its_flag() -> None:
 
 def test_a_window_of_energy_without_energy_is_refused() -> None:
     suite = Suite(models=("a",))
-    with pytest.raises(SpecError, match="--energy-window has no effect without --energy"):
-        with_flags(suite, {"energy_window_s": 5.0})
+    given = {"energy_window_s": 5.0, "wall_zone": "UTC", "wall_offset_s": 1.0}
+    for name, flag in zip(given, ("--energy-window", "--wall-zone", "--wall-offset"), strict=True):
+        with pytest.raises(SpecError, match=f"{flag} has no effect without --energy"):
+            with_flags(suite, {name: given[name]})
     assert with_flags(suite, {"energy_window_s": 5.0, "energy": True}).energy_window_s == 5
     assert Suite(models=("a",), energy_window_s=5.0).energy_window_s == 5  # for who adds --energy

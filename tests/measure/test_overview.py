@@ -18,7 +18,7 @@ from bench.measure.pace.budget import KEPT_SHARE, Budget
 from bench.measure.pace.stops import stops
 from bench.measure.scoring import in_turns
 from bench.measure.sweep import to_share
-from bench.spec import QUICK, THOROUGH, Suite, make_suite, with_flags
+from bench.spec import QUICK, THOROUGH, Suite, asked_suite, make_suite, with_flags
 
 OVERVIEW: dict[str, Any] = {"goal": "overview", "min_invocations": 3, "budget_s": 85.0}
 #: Processes that differ by a few percent: an interval of about 4%.
@@ -153,7 +153,7 @@ def test_a_sweep_has_a_share_of_the_budget_for_each_of_its_usual_batches(tmp_pat
     assert to_share([replace(planned, refused=SpecError("no")) for planned in plan.cells]) == 0
 
 
-def test_who_says_how_sure_to_be_gets_no_overview() -> None:
+def test_who_says_how_sure_to_be_gets_no_overview(tmp_path: Path) -> None:
     suite = make_suite({**OVERVIEW}, "the test")
     for flags in ({"precision": 0.01}, {"goal": "rank"}, {"max_time_s": 60.0}, THOROUGH):
         found = with_flags(suite, flags)
@@ -163,6 +163,15 @@ def test_who_says_how_sure_to_be_gets_no_overview() -> None:
     for flags, fewest in (({}, 3), ({"min_invocations": 10}, 10), (THOROUGH, 10)):
         ranks = [with_flags(one, {"goal": "rank", **flags}) for one in (suite, file)]
         assert [one.min_invocations for one in ranks] == [fewest, fewest]
+    for text, flags, fewest in (
+        ("", {}, 3),
+        ("min_invocations = 4", {}, 4),
+        ("", {"goal": "precision"}, 5),
+        ("", {"min_invocations": 6}, 6),
+    ):
+        path = tmp_path / "suite.toml"
+        path.write_text(f'models = ["a"]\ntargets = ["x:cpu"]\ngoal = "rank"\n{text}\n')
+        assert asked_suite(path, None, flags).min_invocations == fewest
     quick = with_flags(suite, QUICK)
     assert (quick.goal, quick.budget_s, quick.precision) == ("precision", 85.0, 0.05)
     kept = with_flags(suite, {"targets": ("x:cpu",), "budget_s": 30.0})

@@ -18,7 +18,7 @@ from bench.measure.listener import QuietProgress
 from bench.measure.prepare import prepare
 from bench.measure.run import start
 from bench.record.result import Record
-from bench.spec import make_suite
+from bench.spec import make_suite, with_flags
 from bench.store.run import StoredRun, read_run
 
 HERE = Path(__file__).resolve().parent
@@ -78,18 +78,15 @@ def plugin() -> Iterator[None]:
 
 def measure(models: Sequence[str], targets: Sequence[str], **settings: Any) -> Measured:
     """Run a suite, single-stream on one thread unless said otherwise, in a scratch folder."""
-    suite = make_suite(
-        {
-            "name": "proof",
-            "models": models,
-            "targets": targets,
-            "scenarios": ["single-stream"],
-            "threads": 1,
-            "accuracy": False,
-            **settings,
-        },
-        "the proof",
-    )
+    base = {
+        "name": "proof",
+        "models": models,
+        "targets": targets,
+        "scenarios": ["single-stream"],
+        "threads": 1,
+        "accuracy": False,
+    }
+    suite = with_flags(make_suite(base, "the proof"), settings, "the proof")
     listener = QuietProgress()
     folder = Path(tempfile.mkdtemp(prefix="bench-proof-runs-"))
     with prepare(suite, listener, folder / "cache") as prepared:
