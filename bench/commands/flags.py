@@ -253,6 +253,26 @@ def _listed(metavar: str, callback: Callable[..., Any], complete: Complete) -> d
     }
 
 
+def _only(read: Callable[..., tuple[str, ...]]) -> Callable[..., str | None]:
+    """The one value of an option that other commands take a list of; more are refused, not left
+    out."""
+
+    def one(context: click.Context, flag: click.Parameter, values: tuple[str, ...]) -> str | None:
+        found = read(context, flag, values)
+        if len(found) > 1:
+            raise click.BadParameter(f"one at a time, and these are {', '.join(found)}.")
+        return found[0] if found else None
+
+    return one
+
+
+def _single(metavar: str, callback: Callable[..., Any], complete: Complete) -> dict[str, Any]:
+    return {**_listed(metavar, _only(callback), complete), "metavar": metavar}
+
+
+#: What an option has that takes one of these.
+ONE_MODEL = _single("MODEL", read_models, complete_models)
+ONE_TARGET = _single("TARGET", read_targets, complete_targets)
 #: What every option has that takes several models, targets, variants or scenarios.
 LISTED_MODELS = _listed("MODEL", read_models, complete_models)
 LISTED_TARGETS = _listed("TARGET", read_targets, complete_targets)

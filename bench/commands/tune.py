@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.commands.chosen import default_results, run_option
-from bench.commands.completing import complete_models, complete_targets
 from bench.commands.flags import (
     DURATION,
     LISTED_VARIANTS,
     METERING,
+    ONE_MODEL,
+    ONE_TARGET,
     POINTS_ABOVE_ZERO,
     SHARE_ABOVE_ZERO,
     bound_ns,
@@ -38,13 +39,13 @@ _INTERRUPTED = 130
 @click.option(
     "-m",
     "--model",
-    shell_complete=complete_models,
+    **ONE_MODEL,
     help="Model: a name, .onnx or card. Required, unless --resume is given.",
 )
 @click.option(
     "-t",
     "--target",
-    shell_complete=complete_targets,
+    **ONE_TARGET,
     help="Target; options after its ? are kept as they are. Required, unless --resume is given.",
 )
 @click.option(

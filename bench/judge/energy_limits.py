@@ -13,6 +13,7 @@ from bench.stats.multiple import simultaneous_confidence
 from bench.store.run import StoredRun
 
 _AGAIN = "Measure it again with --energy and more --min-invocations."
+_FIRST = "Measure it with --energy."
 
 
 def energy_limits(
@@ -37,7 +38,9 @@ def _grown(report: Report, allowed: float, confidence: float) -> list[Finding]:
             continue  # its other limits tell
         if effect is None:
             words = "energy is not known for both runs in the same scope, read in the same way."
-            found.append(Finding("energy", match.b.cell, Outcome.INCONCLUSIVE, words, _AGAIN))
+            metered = record.energy and match.a.record is not None and match.a.record.energy
+            advice = _AGAIN if metered else "Measure both runs with --energy."
+            found.append(Finding("energy", match.b.cell, Outcome.INCONCLUSIVE, words, advice))
             continue
         limit = 1 + allowed
         outcome = outcome_of(effect.ratio, limit)
@@ -67,7 +70,8 @@ def _within(record: Record, limit: float, confidence: float) -> Finding:
         why = record.energy[0].missing if record.energy else "it was not measured"
         words = f"energy is not known: {why}."
         short = "energy is not known"
-        return Finding("energy", record.cell, Outcome.INCONCLUSIVE, words, _AGAIN, short=short)
+        advice = _AGAIN if record.energy else _FIRST
+        return Finding("energy", record.cell, Outcome.INCONCLUSIVE, words, advice, short=short)
     found = mean_interval([one.gross_j / used.samples for one in used.rounds], confidence)
     outcome = outcome_of(found, limit)
     shown = with_interval(found.estimate, found.low, found.high, energy)

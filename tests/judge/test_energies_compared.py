@@ -63,6 +63,17 @@ def test_two_cells_of_a_run_are_compared_round_by_round() -> None:
     assert row[0]["verdict"] == "less"
 
 
+def test_who_measured_no_energy_is_told_to_and_not_to_measure_more_of_it() -> None:
+    whole, none = two(lambda n: 100 + n, lambda n: 80 + n)[0], a_record(ONE)
+    limits = Limits(max_energy_j=1.0, max_energy_growth=0.1)
+    report = compare(match_runs(in_memory([none], "a"), in_memory([whole], "b")))
+    found = judge(in_memory([none]), Limits(max_energy_j=1.0)).findings
+    assert [one.advice for one in found] == ["Measure it with --energy."]
+    found = judge(in_memory([whole]), limits, report).findings
+    (grown,) = (one for one in found if one.kind == "energy" and one.advice)
+    assert grown.advice == "Measure both runs with --energy."
+
+
 def test_energies_that_tell_nothing_are_a_sentence_too() -> None:
     records = two(lambda n: 100 + 60 * (n % 2), lambda n: 100 + 60 * (n % 3 == 1))
     said = report_text(compare(match_targets(in_memory(records))), 100).plain

@@ -264,6 +264,19 @@ def test_runs_that_have_nothing_of_what_is_asked_say_what_they_have() -> None:
         answer(two_machines(), Asked(by="throughput"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"by": "energy"}, "has an energy. Measure it with --energy."),
+        ({"batches": (7,)}, r"requested figure \(--by latency, --batch 7\). Available: single-st"),
+        ({"scenarios": ("offline",)}, r"\(--by latency, --scenario offline\)"),
+    ],
+)
+def test_what_no_run_has_is_told_as_it_was_asked_for(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        answer(two_machines(), Asked(**asked))
+
+
 def test_models_that_no_two_machines_share_are_shown_all_the_same() -> None:
     runs = [
         run_of("a", [timed(a_cell(TEACHER, "x:cpu"), 1e5)]),

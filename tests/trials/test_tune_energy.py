@@ -254,6 +254,19 @@ def test_flags_of_meters_are_refused_where_none_is_read() -> None:
     assert str(done.exception) == "--energy-window, --wall-csv: only --for energy reads meters."
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["-m", "a.onnx", "-m", "b.onnx", "-t", "x:cpu"], "a.onnx, b.onnx."),
+        (["-m", "a.onnx", "-t", "x:cpu,y:cpu?n=1,2"], "x:cpu, y:cpu?n=1,2."),
+    ],
+)
+def test_a_second_model_or_target_is_refused_and_not_left_out(flags: list[str], words: str) -> None:
+    done = CliRunner().invoke(command, [*flags, "--for", "latency"])
+    assert done.exit_code == 2
+    assert f"one at a time, and these are {words}" in " ".join(done.output.split())
+
+
 # -- time -----------------------------------------------------------------------------------------
 
 

@@ -111,9 +111,13 @@ def _chosen(everything: Sequence[_Found], asked: Asked, notes: list[str]) -> lis
     if kept_ones:
         order = {id(each): place for place, each in enumerate(found)}
         return sorted(kept_ones, key=lambda each: order[id(each)])
+    if asked.by == "energy" and not any(measured(f.side.record) for f in everything):
+        raise SpecError("no cell of these runs has an energy. Measure it with --energy.")
     loads = sorted({f"{f.cell.scenario} batch {f.cell.batch}" for f in everything})
+    given = [f"--by {asked.by}", *(f"--scenario {name}" for name in asked.scenarios)]
+    given += [f"--batch {batch}" for batch in asked.batches]
     raise SpecError(
-        f"no cell of these runs has the requested figure (--by {asked.by}). "
+        f"no cell of these runs has the requested figure ({', '.join(given)}). "
         f"Available: {', '.join(loads[:8]) or 'no cells'}. "
         "Choose with --by, --scenario and --batch."
     )
