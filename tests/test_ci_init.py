@@ -366,7 +366,8 @@ def test_the_steps_for_github_compare_and_let_the_trend_page_grow(
         assert shell(trend["Measure"]["run"]).returncode == 0
         done = shell(page["run"], GITHUB_SHA="abc", **page["env"])
         assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{number} runs (1 added)" in done.stdout
+        runs = "1 run" if number == 1 else f"{number} runs"
+        assert f"{runs} (1 added)" in done.stdout
         git(checkout, "worktree", "remove", "--force", "site")
     git(checkout, "fetch", "-q", "origin", "bench-trend")
     files = git(checkout, "ls-tree", "-r", "--name-only", "FETCH_HEAD").splitlines()

@@ -12,6 +12,7 @@ from bench.commands.cli import cli, command_paths
 from bench.commands.flags import (
     DURATION,
     OFFSET,
+    ONE_TARGET,
     POINTS,
     POINTS_ABOVE_ZERO,
     SHARE,
@@ -140,6 +141,6 @@ def test_flags_of_one_name_are_written_in_one_way_in_every_command(path: tuple[s
             if flags & {"--within", "--loss", "--max-accuracy-loss"}:
                 assert option.type in (POINTS, POINTS_ABOVE_ZERO)
             if flags & {"--target", "--on", "--scenario", "--variant"} and option.multiple:
-                assert option.callback in (read_list, read_targets)
+                assert option.callback in (read_list, read_targets, ONE_TARGET["callback"])
             if flags & {"--target", "--on", "--variant"}:
                 assert option._custom_shell_complete is not None

@@ -172,8 +172,8 @@ def test_each_figure_is_drawn_and_is_json(by: By) -> None:
     assert matrix_markdown(answered)
 
 
-def test_without_energies_a_matrix_of_them_says_what_there_is() -> None:
-    with pytest.raises(SpecError, match="--by energy"):
+def test_without_energies_a_matrix_of_them_says_how_to_get_some() -> None:
+    with pytest.raises(SpecError, match="Measure it with --energy"):
         answer([run_of("a", a_run())], Asked(by="energy"))
 
 
