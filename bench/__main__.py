@@ -13,8 +13,8 @@ from typing import TextIO
 import click
 
 from bench.commands.cli import cli
-from bench.errors import BenchError, SpecError
-from bench.numbers import ended, printable
+from bench.errors import BenchError, SpecError, as_sentence
+from bench.numbers import printable
 from bench.streams import drop, open_what_is_closed, remember_failures
 from bench.trust import Untrusted
 
@@ -134,9 +134,9 @@ def _sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "bench"
-        return f"{ended(error.format_message())} See '{command} --help'."
+        return f"{as_sentence(error.format_message())} See '{command} --help'."
     if isinstance(error, click.ClickException):
-        return ended(error.format_message())
+        return as_sentence(error.format_message())
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}."
     return (

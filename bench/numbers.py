@@ -409,10 +409,5 @@ def printable(text: str, limit: int | None = None) -> str:
     return shown
 
 
-def ended(text: str) -> str:
-    """A sentence with its full stop, whether it came with one or not."""
-    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
-
-
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

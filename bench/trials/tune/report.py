@@ -9,7 +9,8 @@ from typing import Any
 from rich.text import Text
 
 from bench.cell import Cell
-from bench.numbers import counted, duration, ended, printable, ratio
+from bench.errors import as_sentence
+from bench.numbers import counted, duration, printable, ratio
 from bench.present.columns import TUNE_COLUMNS
 from bench.present.layout import MARKED, OK, Figure, Line, lay_out, wrap
 from bench.record import estimate
@@ -122,7 +123,7 @@ def sentences(tune: Tune, run: StoredRun) -> list[str]:
     said += _thrown_out(tune)
     if tune.not_tried:
         count = counted(len(tune.not_tried), "configuration")
-        said.append(f"{count} not tried: {ended(next(iter(tune.not_tried.values())))}")
+        said.append(f"{count} not tried: {as_sentence(next(iter(tune.not_tried.values())))}")
     if tune.beyond:
         said.append(f"{counted(tune.beyond, 'configuration')} more not planned at all.")
     return said
@@ -140,9 +141,8 @@ def _nothing(tune: Tune, found: Found, run: StoredRun) -> str:
         said = f"no configuration is shown to keep its p99 within {duration(bound_ns)}."
     if found.nearest is None:
         return said
-    said += (
-        f" The best by its costs, {tune.words(found.nearest.cell_id)}: {ended(found.nearest.doubt)}"
-    )
+    doubt = as_sentence(found.nearest.doubt)
+    said += f" The best by its costs, {tune.words(found.nearest.cell_id)}: {doubt}"
     return said if found.over else f"{said} Give a longer --max-time."
 
 
@@ -184,7 +184,8 @@ def _chosen(tune: Tune, found: Found, run: StoredRun) -> list[str]:
     said += _against(tune, found, run)
     doubts = dict.fromkeys(one.doubt for one in best if one.doubt)
     said += [
-        f"marked {MARKED} in the table: {ended(printable(doubt, limit=_LIMIT))}" for doubt in doubts
+        f"marked {MARKED} in the table: {as_sentence(printable(doubt, limit=_LIMIT))}"
+        for doubt in doubts
     ]
     if not found.over:
         said.append(
@@ -238,7 +239,7 @@ def _failures(tune: Tune, run: StoredRun) -> list[str]:
     failed = [r for r in run.records if r.failure is not None]
     return [
         f"{tune.words(r.cell_id)} failed ({r.failure.kind}): "
-        f"{ended(printable(r.failure.message, limit=_LIMIT))}"
+        f"{as_sentence(printable(r.failure.message, limit=_LIMIT))}"
         for r in failed
         if r.failure is not None
     ]
@@ -251,7 +252,7 @@ def _thrown_out(tune: Tune) -> list[str]:
     return [
         f"eliminated: {names[0]}"
         + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-        + f": {ended(printable(why, limit=_LIMIT))}"
+        + f": {as_sentence(printable(why, limit=_LIMIT))}"
         for why, names in reasons.items()
     ]
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 
 from bench.arrays import Array
 from bench.cards.tasks import bulky_columns, find_task
-from bench.errors import AccuracyFailed, BenchError
+from bench.errors import AccuracyFailed, BenchError, as_sentence
 from bench.measure.energy.lasting import IDLE_TURNS, turn_s
 from bench.measure.measuring import Measuring, OpenRun
 from bench.measure.plan import PlannedCell
 from bench.measure.scoring import Score
 from bench.measure.state import CellState
-from bench.numbers import ended
 from bench.stats.equivalence import two_one_sided
 from bench.store.files import TUNE
 from bench.store.predictions import read_predictions
@@ -63,13 +62,13 @@ class Scoring(Measuring):
 
     def _throw_out(self, cell_id: str, why: str) -> None:
         self._keep(thrown_out={**self.tune.thrown_out, cell_id: why})
-        self.listener.note(f"{self.tune.words(cell_id)} is eliminated: {ended(why)}")
+        self.listener.note(f"{self.tune.words(cell_id)} is eliminated: {as_sentence(why)}")
 
     def _throw_out_form(self, planned: PlannedCell, why: str) -> None:
         """All configurations of that form: what is tuned changes nothing that is computed."""
         names = self._forms()[planned.cell.variant]
         self._keep(thrown_out={**self.tune.thrown_out, **dict.fromkeys(names, why)})
-        self.listener.note(f"{_form(planned)} is eliminated: {ended(why)}")
+        self.listener.note(f"{_form(planned)} is eliminated: {as_sentence(why)}")
 
     # -- when it is scored ------------------------------------------------------------------------
 
