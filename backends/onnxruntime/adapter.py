@@ -16,6 +16,7 @@ from bench.capabilities import EnergyReading, Reading, ReferenceRole, Tunable
 from bench.errors import Unavailable, Unsupported
 
 from ..shared import nvidia, visible
+from ..shared.absent import kind_of
 from ..shared.checks import first_line, read_extra, require_onnx
 from ..shared.onnx_inputs import free_dimensions
 from .busy import StreamedSession
@@ -92,7 +93,7 @@ class OnnxRuntime:
     def _answering(self, ort: ModuleType, provider: Provider) -> List[Device]:
         """The devices of one provider that compute; their names in a list prove nothing."""
         kind = provider.kind
-        self._absent = {key: why for key, why in self._absent.items() if _kind(key) != kind}
+        self._absent = {key: why for key, why in self._absent.items() if kind_of(key) != kind}
         try:
             # What lists devices may be slow or hang: only a build that can use them asks it.
             provider.require_in(ort, f"{self.name}:{kind}")
@@ -160,10 +161,6 @@ class OnnxRuntime:
             elsewhere = ", ".join(nodes)
             raise Unsupported(f"{where}: every node would run on {elsewhere}. Use that device.")
         return made
-
-
-def _kind(device_id: str) -> str:
-    return device_id.partition(":")[0]
 
 
 def _beside_others(device: Device, why: Unavailable) -> Unavailable:

@@ -13,13 +13,14 @@ def unanswered(
 ) -> Dict[str, Unavailable]:
     """Why those ``silent`` are, by their ids; by its kind, and for the first alone, where none of
     that kind is among those ``found``."""
-    answering = {_kind(device.id) for device in found}
+    answering = {kind_of(device.id) for device in found}
     told: Dict[str, Unavailable] = {}
     for device_id, why in silent.items():
-        kind = _kind(device_id)
+        kind = kind_of(device_id)
         told.setdefault(device_id if kind in answering else kind, why)
     return told
 
 
-def _kind(device_id: str) -> str:
+def kind_of(device_id: str) -> str:
+    """``cuda`` of ``cuda:1``."""
     return device_id.partition(":")[0]
