@@ -1,4 +1,5 @@
-"""The graphs of an ONNX file: its own, and those inside its nodes (branches, bodies of loops)."""
+"""The graphs of an ONNX file, its own and those inside its nodes (branches, bodies of loops), and
+what each of them holds."""
 
 from __future__ import annotations
 
@@ -12,6 +13,18 @@ def bodies(node: Any) -> Iterator[Any]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def tensors_of(graph: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors that a graph holds itself, by name: what its Constant nodes have, under the name
+    of their output, and the initializers."""
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield node.output[0], attribute.t
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
 
 
 def all_graphs(graph: Any) -> Iterator[Any]:

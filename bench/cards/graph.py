@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.cards.bodies import all_graphs, all_nodes
+from bench.cards.bodies import all_graphs, all_nodes, tensors_of
 
 #: A size, the name of one, or None where nothing tells.
 Dim = int | str | None
@@ -294,13 +294,8 @@ def _all_constants(graph: Any) -> Iterator[Any]:
     import onnx  # onnx: start-up
 
     for part in all_graphs(graph):
-        for tensor in part.initializer:
-            yield onnx.TensorProto(name=tensor.name, dims=tensor.dims)
-        for node in part.node:
-            if node.op_type == "Constant":
-                for attribute in node.attribute:
-                    if attribute.HasField("t"):
-                        yield onnx.TensorProto(name=node.output[0], dims=attribute.t.dims)
+        for name, tensor in tensors_of(part):
+            yield onnx.TensorProto(name=name, dims=tensor.dims)
 
 
 def _without_weights(graph: Any) -> None:

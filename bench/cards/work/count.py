@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cards.bodies import bodies
+from bench.cards.bodies import bodies, tensors_of
 from bench.cards.work.contributed import GIVES_FLOATS, SHAPED, Formula, formulas_of
 from bench.cards.work.formulas import Node, NotKnown, Shape
-from bench.cards.work.moved import AS_WRITTEN, Held, bytes_moved, weights_of
+from bench.cards.work.moved import AS_WRITTEN, Held, bytes_moved
 from bench.errors import Unsupported
 from bench.randomness import is_random
 
@@ -97,7 +97,7 @@ def _counted(formula: Formula, node: Node) -> int | None:
 
 def _made_once(graph: Any) -> set[str]:
     """The tensors that follow from constants alone, so that runtimes make them when they load."""
-    weights = weights_of(graph)
+    weights = dict(tensors_of(graph))
     found = set(weights)
     for node in graph.node:
         taken = [name for name in node.input if name]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards.bodies import all_nodes, bodies
+from bench.cards.bodies import all_nodes, bodies, tensors_of
 from bench.cards.work.formulas import Shape
 
 #: Whose inputs, by their places, are tables: no more is read than what comes out.
@@ -44,21 +44,9 @@ class Held:
 AS_WRITTEN = Held()
 
 
-def weights_of(graph: Any) -> dict[str, Any]:
-    """The tensors that a graph holds, whichever way they are written, by their names."""
-    constants = {
-        node.output[0]: attribute.t
-        for node in graph.node
-        if node.op_type == "Constant"
-        for attribute in node.attribute
-        if attribute.HasField("t")
-    }
-    return constants | {tensor.name: tensor for tensor in graph.initializer}
-
-
 def bytes_moved(graph: Any, known: Mapping[str, Shape], held: Held) -> int:
     """Of weights, inputs and outputs, each once."""
-    weights = weights_of(graph)
+    weights = dict(tensors_of(graph))
     uses = _Uses(graph, known)
     total = 0.0
     for name, tensor in weights.items():
