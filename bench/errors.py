@@ -172,12 +172,14 @@ def as_sentence(text: str) -> str:
 
 #: How runtimes word an allocation that failed, in lower case: cuBLAS, cuDNN and cuSOLVER by their
 #: code (``CUBLAS_STATUS_ALLOC_FAILED``), drivers by theirs (``CUDA_ERROR_OUT_OF_MEMORY``,
-#: ``ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY``), ONNX Runtime's arena ("Available memory of 16 is
+#: ``ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY``, ``hipErrorOutOfMemory``), TensorRT
+#: as ``OutOfMemory``, ONNX Runtime's arena ("Available memory of 16 is
 #: smaller than requested bytes of 32") and OpenVINO's GPU plugin in words of their own.
 _MEMORY_WORDS = (
     "bad_alloc",
     "out of memory",
     "out_of_memory",
+    "outofmemory",
     "out_of_device_memory",
     "out_of_host_memory",
     "failed to allocate",

@@ -70,6 +70,8 @@ def test_the_first_line_of_an_error_says_something(text: str, line: str) -> None
         "AllocateRawInternal Available memory of 16 is smaller than requested bytes of 32",
         "[GPU] Exceeded max size of memory object allocation: requested 9172942848 bytes",
         "std::bad_alloc",
+        "Error Code 2: OutOfMemory (no further information)",
+        "HIP failure 2: hipErrorOutOfMemory",
     ],
 )
 def test_memory_that_ran_out_is_known_in_the_words_of_each_runtime(words: str) -> None:
